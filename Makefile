@@ -1,0 +1,39 @@
+# Two commands do all: `make demo` and `make test`. Both set up their own .venv.
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= python3
+
+.PHONY: demo test lint unit fast bench clean
+
+demo: $(VENV)/.standalone
+	$(BIN)/branchfront demo
+
+test: $(VENV)/.test
+	PATH="$(CURDIR)/$(BIN):$$PATH" ./.ci/checks
+
+lint: $(VENV)/.test
+	PATH="$(CURDIR)/$(BIN):$$PATH" ./.ci/checks lint
+
+unit: $(VENV)/.test
+	$(BIN)/python -m pytest -q tests/unit
+
+bench: $(VENV)/.bench
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.standalone: setup.cfg pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[standalone]'
+	touch $@
+
+$(VENV)/.test: setup.cfg pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,lint]'
+	touch $@
+
+$(VENV)/.bench: setup.cfg pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[standalone,benchmark]'
+	touch $@
