@@ -1,0 +1,5 @@
+"""``python -m regenerator``."""
+
+from regenerator.cli import main
+
+main()

@@ -1,0 +1,81 @@
+"""The ``regenerator`` command: options in, one call each, no logic."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from regenerator import service, templates
+from regenerator.routes import PORTS, PRIVATE
+from regenerator.settings import read_settings
+from registry import logs
+from registry.main import run_program
+from registry.settings import option, registry_options
+
+_OPTIONS = (
+    option("--domain", "what every host name ends in", default="dev.example.com"),
+    option("--listen", "where nginx listens, comma-separated", default="0.0.0.0:8080"),
+    option("--public-url", "scheme and port that people use; default: http and the first port"),
+    option("--allow-networks", "CIDRs that an address may lie in", default=PRIVATE),
+    option("--allow-ports", "ports that an address may have", default=PORTS),
+    option("--trusted-proxies", "CIDRs whose forwarded headers are believed"),
+    option("--templates", "folder with nginx.conf and templates; default: our own"),
+    option("--access-log", "file, from the state folder on, or off", default="logs/access.log"),
+    option("--workers", "nginx worker processes", default="auto"),
+    option("--upstream-blocks", "newest routes that keep connections alive", default="1000"),
+    option("--read-timeout", "seconds a service may take to answer", default="60"),
+    option("--stream-timeout", "seconds a WebSocket or event stream may be silent", default="3600"),
+    option("--keepalive-min-timeout", "seconds idle clients outlive a reload", default="10"),
+    option("--shutdown-timeout", "seconds a stream outlives a reload", default="600"),
+    option("--old-generations", "how many may live before reloads slow down", default="8"),
+    option("--reload-pause", "least seconds between two reloads", default="0.2"),
+    option("--relist", "seconds between two readings of the whole registry", default="300"),
+    option("--state", "folder for all that nginx reads and writes", default="state"),
+    option("--nginx", "the nginx binary, 1.27.4 or newer", default="nginx"),
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@logs.log_format_option
+@click.version_option(package_name="branchfront")
+def group(log_format: str) -> None:
+    """Keep an nginx at what the registry says.
+
+    Exit codes: 2 usage, 69 unavailable, 70 our bug, 75 try again, 77 denied, 78 settings.
+    """
+    logs.set_up(log_format)
+
+
+def _settings_options(command: click.decorators.FC) -> click.decorators.FC:
+    for add in reversed(_OPTIONS):
+        command = add(command)
+    return registry_options(command)
+
+
+@group.command()
+@_settings_options
+def run(**given: str) -> None:
+    """Watch, render, validate, apply, confirm; for ever."""
+    service.run(read_settings(given, templates=templates.default_folder()))
+
+
+@group.command()
+@_settings_options
+@click.option("--to", required=True, type=click.Path(path_type=Path), help="folder to write into")
+def render(to: Path, **given: str) -> None:
+    """Render the registry as it is now into a folder; touches no nginx."""
+    settings = read_settings(given, templates=templates.default_folder())
+    click.echo(service.render(settings, to=to))
+
+
+@group.command()
+@registry_options
+@click.option("--json", "is_json", is_flag=True, help="one JSON document on stdout")
+def status(*, is_json: bool, **given: str) -> None:
+    """Show every frontend: revision, generation, routes, rejections, age."""
+    click.echo(service.status(given, is_json=is_json))
+
+
+def main() -> None:
+    """Run ``regenerator`` as the whole process."""
+    run_program(group, "regenerator", sys.argv[1:])

@@ -1,0 +1,57 @@
+"""Where the threads of a regenerator leave what they saw, and its loop finds it."""
+
+import threading
+from dataclasses import dataclass
+
+from registry.snapshot import Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What came since the loop looked last."""
+
+    snapshot: Snapshot | None = None
+    are_templates_saved: bool = False
+    is_stopping: bool = False
+
+    def __bool__(self) -> bool:
+        return self.snapshot is not None or self.are_templates_saved or self.is_stopping
+
+
+class Inbox:
+    """Holds the newest of each kind; what is overtaken before it was looked at is gone."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._snapshot: Snapshot | None = None
+        self._are_templates_saved = False
+        self._is_stopping = False
+
+    def put(self, snapshot: Snapshot) -> None:
+        """Leave the registry's newest state."""
+        with self._changed:
+            self._snapshot = snapshot
+            self._changed.notify()
+
+    def saved_templates(self) -> None:
+        """Say that a template was saved."""
+        with self._changed:
+            self._are_templates_saved = True
+            self._changed.notify()
+
+    def stop(self) -> None:
+        """Ask the loop to end. Callable from a signal handler's thread, not from the handler."""
+        with self._changed:
+            self._is_stopping = True
+            self._changed.notify()
+
+    def wait(self, seconds: float) -> News:
+        """What is new, as soon as there is something, or nothing after so many seconds."""
+        with self._changed:
+            self._changed.wait_for(self._has_news, timeout=seconds)
+            news = News(self._snapshot, self._are_templates_saved, self._is_stopping)
+            self._snapshot, self._are_templates_saved = None, False
+            return news
+
+    def _has_news(self) -> bool:
+        return self._snapshot is not None or self._are_templates_saved or self._is_stopping

@@ -1,0 +1,65 @@
+"""One run from a snapshot to a confirmed generation: reads top to bottom, no loop, no ``try``."""
+
+from dataclasses import dataclass
+
+from regenerator.proxy import Proxy
+from regenerator.render import Renderer
+from regenerator.routes import AddressRules, build_routes
+from registry.claims import Rejection
+from registry.keys import Keyspace
+from registry.snapshot import Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a registry means to this frontend."""
+
+    keys: Keyspace
+    addresses: AddressRules
+    default_service: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one run came to; as text it is the line that an operator reads."""
+
+    cluster_id: str
+    revision: int
+    generation: str
+    routes: int
+    rejections: tuple[Rejection, ...]
+    is_new: bool
+
+    def __str__(self) -> str:
+        left_out = f", {len(self.rejections)} records left out" if self.rejections else ""
+        return f"serving {self.routes} routes as {self.generation}{left_out}"
+
+
+def regenerate(snapshot: Snapshot, *, rules: Rules, renderer: Renderer, proxy: Proxy) -> Outcome:
+    """Bring nginx to what the registry says.
+
+    The comparison is with what nginx serves, not with what is on disk: a file that was written
+    but never took effect must not look like success.
+
+    Raises:
+        RenderFault, ConfigRejected, StateUnwritable: Nothing that serves has changed.
+        GenerationUnconfirmed: The proxy serves what it served before.
+        NginxDown: Nothing is served; the link leads to the new generation.
+    """
+    table = build_routes(
+        snapshot, keys=rules.keys, rules=rules.addresses, default_service=rules.default_service
+    )
+    tree = renderer.render(table)
+    is_new = tree.generation != proxy.serving()
+    if is_new:
+        proxy.validate(tree)
+        proxy.apply(tree)
+        proxy.confirm(tree)
+    return Outcome(
+        snapshot.cluster_id,
+        snapshot.revision,
+        tree.generation,
+        len(table.routes),
+        table.rejections,
+        is_new,
+    )

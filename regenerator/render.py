@@ -1,0 +1,318 @@
+"""From a table of routes to the text that nginx reads: pure, and the same bytes for the same table.
+
+Nothing free-form reaches a template. Every value that a ``.conf`` template writes goes through
+``word``, which refuses what nginx would not read as one word; pages are HTML-escaped.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import groupby
+from operator import attrgetter
+from typing import Any, NamedTuple
+
+import jinja2
+from markupsafe import Markup
+
+from regenerator.routes import Route, RouteTable
+from registry.faults import RenderFault
+from registry.keys import encode
+
+PAGES = (404, 405, 502, 503, 504, 508)
+"""The statuses that have a page."""
+
+DIGEST_LENGTH = 12
+"""Hex digits of a generation's name: of a million generations no two are alike, at 1 in 500."""
+
+_UNNAMED = "generation-without-a-name"
+"""Stands in the text while its digest is being worked out."""
+
+_ROUTE = "route.conf.j2"
+_BRANCH = "pages/branch.html.j2"
+"""Templates of macros: rendered once a route and once a branch, not once a tree."""
+
+_WORD = re.compile(r"[A-Za-z0-9._~%:/@+=,\[\]-]+")
+_READABLE = re.compile(r"[A-Za-z0-9._/@+=-][A-Za-z0-9._/@+=,~-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class RenderSettings:
+    """What the text depends on besides the routes.
+
+    Attributes:
+        public_url: Scheme, domain and port that people use, without a slash at the end.
+        listen: What nginx listens on, each as ``listen`` reads it.
+        trusted_proxies: CIDRs whose forwarded headers are believed.
+        blocks: How many of the newest routes get an upstream block, and with it keepalive; nginx
+            scans the blocks one by one, so more of them slow all others down.
+        user: Whom the workers run as; empty unless started as root.
+        access_log: A file, relative to the state folder or absolute, or ``off``.
+    """
+
+    domain: str
+    public_url: str
+    listen: tuple[str, ...]
+    trusted_proxies: tuple[str, ...] = ()
+    blocks: int = 1000
+    workers: str = "auto"
+    user: str = ""
+    access_log: str = "logs/access.log"
+    read_timeout_s: int = 60
+    stream_timeout_s: int = 3600
+    keepalive_min_timeout_s: int = 10
+    shutdown_timeout_s: int = 600
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """All files of one generation, by their path in its folder.
+
+    Attributes:
+        generation: 12 hex digits of the SHA-256 over all of it.
+    """
+
+    generation: str
+    files: Mapping[str, str]
+
+
+class Lines(str):
+    """Text that templates have written, every value in it looked at by ``word``."""
+
+    __slots__ = ()
+
+
+class _Parts(NamedTuple):
+    """What one route adds to the tables, and how it stands in the list of branches."""
+
+    host: str
+    branch: str
+    service: str
+    instance: str
+    target: str
+    block: str
+
+
+class _Row(NamedTuple):
+    """How one branch stands in the list."""
+
+    html: str
+    json: str
+
+
+class Renderer:
+    """Templates and settings, ready to render; nothing is read from disk after it is made.
+
+    What a route looks like is remembered from one call to the next, because hardly any route is
+    new: at 10,000 routes that is most of the time.
+
+    Raises:
+        RenderFault: A template does not parse.
+    """
+
+    def __init__(
+        self,
+        statics: Mapping[str, str],
+        templates: Mapping[str, str],
+        settings: RenderSettings,
+    ) -> None:
+        self._statics = dict(statics)
+        self._settings = settings
+        self._configs = _environment(templates, finalize=word, autoescape=False)
+        self._pages = _environment(templates, finalize=None, autoescape=True)
+        self._config_names = sorted(
+            name for name in templates if name.endswith(".conf.j2") and name != _ROUTE
+        )
+        self._parts: dict[Route, _Parts] = {}
+        self._rows: dict[tuple[Route, ...], _Row] = {}
+        for name in sorted(templates):
+            with _blamed(name):
+                (self._configs if name.endswith(".conf.j2") else self._pages).get_template(name)
+
+    def render(self, table: RouteTable) -> Tree:
+        """Render everything and name it by its digest.
+
+        Raises:
+            RenderFault: A template does not fit the values, or lets something through that nginx
+                could misread.
+        """
+        config = self._config_values(table.routes) | {"settings": self._settings}
+        rows = self._branch_rows(table.routes)
+        pages = {"rows": [Markup(row.html) for row in rows], "settings": self._settings}  # noqa: S704 - escaped when it was rendered
+        sources = {n.removesuffix(".j2"): (self._configs, n, config) for n in self._config_names}
+        sources["pages/index.html"] = (self._pages, "pages/index.html.j2", pages)
+        for status in PAGES:
+            values = {"settings": self._settings, "status": status}
+            sources[f"pages/{status}.html"] = (self._pages, "pages/page.html.j2", values)
+            sources[f"pages/{status}.json"] = (self._pages, "pages/problem.json.j2", values)
+        files = dict(self._statics)
+        files["pages/index.json"] = _list_document(self._settings, rows)
+        files |= {name: _fill(*source, generation=_UNNAMED) for name, source in sources.items()}
+        generation = _digest(files)
+        for name, source in sources.items():
+            if _UNNAMED in files[name]:
+                files[name] = _fill(*source, generation=generation)
+        return Tree(generation, files)
+
+    def _config_values(self, routes: Iterable[Route]) -> dict[str, Any]:
+        by_age = sorted(routes, key=lambda route: (-route.newest, route.id))
+        self._parts = parts = self._route_parts(by_age)
+        running = [route for route in by_age if route.instances]
+        newest = set(running[: self._settings.blocks])
+        blocks = [r for r in running if len(r.instances) > 1 or r in newest]
+        in_block = set(blocks)
+        by_id = sorted(by_age, key=attrgetter("id"))
+        return {
+            "hosts": Lines("".join(parts[r].host for r in by_id)),
+            "targets": Lines("".join(parts[r].target for r in by_id if r not in in_block)),
+            "branches": Lines("".join(parts[r].branch for r in by_id)),
+            "services": Lines("".join(parts[r].service for r in by_id)),
+            "instances": Lines("".join(parts[r].instance for r in by_id)),
+            "blocks": Lines("".join(parts[r].block for r in blocks)),
+            "hash": _hash_sizes(by_id, domain=self._settings.domain),
+        }
+
+    def _route_parts(self, routes: Iterable[Route]) -> dict[Route, _Parts]:
+        """The parts of every route, those that were there before as they were."""
+        with _blamed(_ROUTE):
+            values = {"settings": self._settings}
+            macros: Any = self._configs.get_template(_ROUTE).make_module(values)
+            return {r: self._parts.get(r) or _route_part(macros, r) for r in routes}
+
+    def _branch_rows(self, routes: Iterable[Route]) -> list[_Row]:
+        by_name = sorted(routes, key=attrgetter("branch", "service"))
+        groups = [tuple(group) for _, group in groupby(by_name, key=attrgetter("branch"))]
+        with _blamed(_BRANCH):
+            macros: Any = self._pages.get_template(_BRANCH).make_module()
+            self._rows = {
+                group: self._rows.get(group) or _branch_row(macros, group, self._settings)
+                for group in groups
+            }
+        return list(self._rows.values())
+
+
+@lru_cache(maxsize=1 << 17)
+def word(value: object) -> str:
+    """Let a value into the configuration only if nginx reads it as one word.
+
+    Raises:
+        ValueError: The value has a character with a meaning for nginx.
+    """
+    if isinstance(value, Lines):
+        return value
+    text = str(value)
+    if not _WORD.fullmatch(text):
+        raise ValueError(f"{text[:60]!r} cannot be written into an nginx configuration")
+    return text
+
+
+@lru_cache(maxsize=1 << 16)
+def readable(name: str) -> str:
+    """A name for logs and pages: as it is where that is safe, else percent-encoded.
+
+    Decoding gives the name back in both cases, since a plain one has no ``%``.
+    """
+    return name if _READABLE.fullmatch(name) else encode(name)
+
+
+def _route_part(macros: Any, route: Route) -> _Parts:
+    is_single = len(route.instances) == 1
+    target = macros.only_address if is_single else macros.nothing
+    return _Parts(
+        host=macros.host(route),
+        branch=macros.branch(route),
+        service=macros.service(route),
+        instance=macros.instance(route),
+        target=target(route),
+        block=macros.block(route) if route.instances else "",
+    )
+
+
+def _branch_row(macros: Any, routes: tuple[Route, ...], settings: RenderSettings) -> _Row:
+    scheme, _, authority = settings.public_url.partition("://")
+    services = [
+        {
+            "service": route.service,
+            # the short label, where there is one, comes last
+            "url": f"{scheme}://{route.labels[-1]}.{authority}",
+            "instances": len(route.instances),
+        }
+        for route in routes
+        if route.labels
+    ]
+    branch = routes[0].branch
+    document = json.dumps({"branch": branch, "services": services})
+    return _Row(str(macros.row(branch, services)), document)
+
+
+def _list_document(settings: RenderSettings, rows: list[_Row]) -> str:
+    branches = ",\n".join(row.json for row in rows)
+    return f'{{"domain": {json.dumps(settings.domain)}, "branches": [\n{branches}\n]}}\n'
+
+
+def _environment(
+    templates: Mapping[str, str], *, finalize: Callable[[object], str] | None, autoescape: bool
+) -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.DictLoader(dict(templates)),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        finalize=finalize,
+        autoescape=autoescape,  # noqa: S701 - nginx is no HTML; word() guards it
+    )
+    environment.filters["readable"] = readable
+    return environment
+
+
+def _fill(
+    environment: jinja2.Environment, name: str, values: Mapping[str, Any], *, generation: str
+) -> str:
+    with _blamed(name):
+        return environment.get_template(name).render(values, generation=generation)
+
+
+@contextmanager
+def _blamed(name: str) -> Iterator[None]:
+    """Tell whatever goes wrong in a template as its fault."""
+    try:
+        yield
+    except (jinja2.TemplateError, ArithmeticError, AttributeError) as exc:
+        raise _fault(name, exc) from exc
+    except (LookupError, TypeError, ValueError) as exc:
+        raise _fault(name, exc) from exc
+
+
+def _fault(name: str, exc: Exception) -> RenderFault:
+    line = getattr(exc, "lineno", None)
+    where = getattr(exc, "name", None) or name
+    return RenderFault(f"template {where}{f' line {line}' if line else ''}: {exc}")
+
+
+def _digest(files: Mapping[str, str]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(files):
+        digest.update(f"{name}\0{len(files[name])}\0{files[name]}".encode())
+    return digest.hexdigest()[:DIGEST_LENGTH]
+
+
+def _hash_sizes(routes: list[Route], *, domain: str) -> dict[str, int]:
+    """Sizes at which nginx builds its hashes at the first try.
+
+    Source:
+        ``ngx_hash_init``: a bucket has to hold a pointer, a length of two bytes and the key,
+        rounded up to 8, and a pointer behind the last one. Between the longest key, which is a
+        host or an id with an IPv6 address (16 + 1 + 47), and a few short ones: 256 bytes hold two
+        of the longest host with its label of 63 and a domain of 40.
+    """
+    labels = [len(label) for route in routes for label in route.labels]
+    longest = max([64, *labels]) + 1 + len(domain)
+    bucket = 256
+    while bucket < longest + 2 + 8 + 8 + 8:
+        bucket *= 2
+    keys = max(len(labels), sum(len(route.instances) for route in routes))
+    return {"bucket_size": bucket, "max_size": max(2048, 4 * keys)}

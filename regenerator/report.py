@@ -1,0 +1,128 @@
+"""A frontend's own record: what it has applied, so that registrars can wait for it."""
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from regenerator.pipeline import Outcome
+from registry.etcd import Etcd
+from registry.faults import ConfigRejected, Fault, LeaseLost, RenderFault, StateUnwritable
+from registry.keys import FrontendKey, Keyspace
+from registry.records import FrontendRecord
+
+TTL_S = 15
+"""A frontend that died stops holding up those who wait for it after so long."""
+
+REJECTIONS = 50
+"""As many travel in a record; ``rejected`` counts all."""
+
+log = logging.getLogger("regenerator")
+
+_STATES = {
+    RenderFault: "template broken",
+    ConfigRejected: "configuration refused",
+    StateUnwritable: "state unwritable",
+}
+
+
+class Reporter:
+    """Keeps ``frontends/<id>`` at what was last told, on a lease, on a thread of its own.
+
+    Etcd may be slow or gone: whoever tells never waits, and only the newest is written.
+    """
+
+    def __init__(self, etcd: Etcd, *, keys: Keyspace, frontend: str, blank: FrontendRecord) -> None:
+        self._etcd = etcd
+        self._key = keys.raw(FrontendKey(frontend))
+        self._record = blank
+        self._changed = threading.Condition()
+        self._is_stopping = False
+        self._is_written = True
+        self._thread = threading.Thread(target=self._run, name="report", daemon=True)
+
+    def start(self) -> None:
+        """Begin to write, once there is something to tell."""
+        self._thread.start()
+
+    def stop(self, *, within_s: float) -> None:
+        """Take the record away, if etcd answers in time; else its lease does."""
+        with self._changed:
+            self._is_stopping = True
+            self._changed.notify()
+        if self._thread.is_alive():
+            self._thread.join(within_s)
+
+    def tell(self, news: Outcome | Fault) -> None:
+        """Note what to write; never waits."""
+        with self._changed:
+            self._record = _told(self._record, news)
+            self._is_written = False
+            self._changed.notify()
+
+    def _run(self) -> None:
+        lease, refresh_at = 0, 0.0
+        while True:
+            record = self._next(until=refresh_at if lease else None)
+            if record is None:
+                break
+            try:
+                if not lease:
+                    lease = self._etcd.grant(TTL_S).id
+                elif time.monotonic() >= refresh_at:
+                    self._etcd.refresh(lease)
+                self._etcd.write(self._key, record.dump(), lease=lease)
+                # a third of the lease leaves room for two failures; jitter spreads frontends out
+                refresh_at = time.monotonic() + TTL_S / 3 * random.uniform(0.9, 1.1)  # noqa: S311
+                with self._changed:
+                    self._is_written = self._record is record
+            except LeaseLost:
+                lease = 0
+                with self._changed:
+                    self._is_written = False
+            except Fault as fault:
+                log.warning("%s; cannot report, trying again", fault)
+                self._pause(random.uniform(0.2, 1.0))  # noqa: S311 - no secret, only spread
+        if lease:
+            try:
+                self._etcd.revoke(lease)
+            except Fault as fault:
+                log.warning("%s; our record stays until its lease ends", fault)
+
+    def _next(self, *, until: float | None) -> FrontendRecord | None:
+        """The record to write as soon as it is not written or the lease is due; None to stop."""
+        with self._changed:
+            wait_s = None if until is None else max(0.0, until - time.monotonic())
+            self._changed.wait_for(lambda: self._is_stopping or not self._is_written, wait_s)
+            return None if self._is_stopping else self._record
+
+    def _pause(self, seconds: float) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._is_stopping, seconds)
+
+
+def _told(
+    record: FrontendRecord, news: Outcome | Fault, *, now: Callable[[], float] = time.time
+) -> FrontendRecord:
+    if isinstance(news, Fault):
+        return replace(record, state=_STATES.get(type(news), "not applied"))
+    applied_at = record.applied_at
+    if news.generation != record.generation:
+        applied_at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now()))
+    return replace(
+        record,
+        cluster_id=news.cluster_id,
+        revision=news.revision,
+        # late requests of retiring workers are passed on, so nothing older is served
+        released=news.revision,
+        generation=news.generation,
+        routes=news.routes,
+        rejected=len(news.rejections),
+        rejections=tuple(
+            {"key": one.key, "reason": one.reason} for one in news.rejections[:REJECTIONS]
+        ),
+        state="ok",
+        applied_at=applied_at,
+    )

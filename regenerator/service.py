@@ -1,0 +1,178 @@
+"""The commands of the regenerator, joined from their parts."""
+
+import logging
+import random
+import re
+import resource
+import shutil
+import signal
+import threading
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+
+from regenerator import templates
+from regenerator.daemon import Daemon
+from regenerator.generations import Generations, write_tree
+from regenerator.inbox import Inbox
+from regenerator.listeners import reached_at
+from regenerator.nginx import Nginx
+from regenerator.proxy import Proxy
+from regenerator.report import Reporter
+from regenerator.routes import build_routes
+from regenerator.settings import RegeneratorSettings
+from regenerator.settle import Settle
+from regenerator.status import as_json, as_text, read_frontends
+from registry.etcd import Etcd
+from registry.faults import NginxDown, ProgramMissing, SettingsInvalid, StateUnwritable
+from registry.following import Follower
+from registry.keys import ReleaseKey
+from registry.records import FrontendRecord
+from registry.settings import Problems, read_registry
+
+STOP_S = 0.5
+"""For taking our record away at the end; its lease does it if etcd is slow."""
+
+log = logging.getLogger("regenerator")
+
+
+def run(settings: RegeneratorSettings) -> None:
+    """Serve until SIGTERM or SIGINT."""
+    binary = _find_nginx(settings.nginx)
+    generations = Generations(settings.state)
+    generations.prepare()
+    with generations.lock():
+        _raise_open_files()
+        nginx = Nginx(binary, settings.state)
+        version = nginx.version()
+        _check_version(version)
+        log.info("%s, state in %s", version, settings.state)
+        inbox = Inbox()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            # a lock may be held by the thread that the handler interrupts, so not from in here
+            signal.signal(number, lambda *_: threading.Thread(target=inbox.stop).start())
+        _serve(settings, nginx=nginx, generations=generations, inbox=inbox)
+
+
+def render(settings: RegeneratorSettings, *, to: Path) -> str:
+    """Render the registry once into a folder; returns what to say of it.
+
+    Raises:
+        StateUnwritable: The folder cannot be written.
+    """
+    etcd = _etcd(settings)
+    snapshot = etcd.list(settings.keys.root)
+    rules = settings.rules
+    table = build_routes(
+        snapshot, keys=rules.keys, rules=rules.addresses, default_service=rules.default_service
+    )
+    tree = templates.load(settings.templates, settings.text).render(table)
+    try:
+        write_tree(tree, to)
+    except OSError as exc:
+        raise StateUnwritable(f"{to} cannot be written: {exc.strerror}") from exc
+    for rejection in table.rejections:
+        log.warning("left out %s: %s", rejection.key, rejection.reason)
+    return f"{tree.generation}: {len(table.routes)} routes at revision {snapshot.revision} in {to}"
+
+
+def status(given: Mapping[str, str], *, is_json: bool) -> str:
+    """What every frontend reports.
+
+    Raises:
+        SettingsInvalid: There is no registry to ask.
+    """
+    problems = Problems()
+    registry = read_registry(given, problems)
+    if registry.etcd is None:
+        problems.note("REGISTRY_URL is not set; it says where etcd is, as http://host:2379")
+    problems.settle()
+    if registry.etcd is None:
+        raise SettingsInvalid(problems.found)
+    frontends = read_frontends(Etcd(registry.etcd), keys=registry.keys)
+    return as_json(frontends) if is_json else as_text(frontends)
+
+
+def _serve(
+    settings: RegeneratorSettings, *, nginx: Nginx, generations: Generations, inbox: Inbox
+) -> None:
+    etcd = _etcd(settings)
+    follower = Follower(
+        etcd,
+        settings.keys.root,
+        heed=_heeds(settings),
+        relist_s=settings.relist_s,
+        rng=random.Random(),  # noqa: S311 - spreads load, guards nothing
+    )
+    reporter = Reporter(
+        etcd, keys=settings.keys, frontend=generations.frontend_id(), blank=_blank(settings)
+    )
+
+    def follow() -> None:
+        for snapshot in follower.snapshots():
+            inbox.put(snapshot)
+
+    daemon = Daemon(
+        proxy=Proxy(nginx, generations),
+        rules=settings.rules,
+        load=partial(templates.load, settings.templates, settings.text),
+        inbox=inbox,
+        settle=Settle(settings.pause_s, settings.budget),
+        report=reporter.tell,
+    )
+    watch = templates.TemplateWatch(settings.templates, inbox.saved_templates)
+    watch.start()
+    reporter.start()
+    threading.Thread(target=follow, name="follow", daemon=True).start()
+    daemon.run()
+    watch.stop()
+    follower.stop()
+    reporter.stop(within_s=STOP_S)
+
+
+def _blank(settings: RegeneratorSettings) -> FrontendRecord:
+    text = settings.text
+    return FrontendRecord(
+        domain=text.domain,
+        default_service=settings.rules.default_service,
+        url=text.public_url,
+        address=str(reached_at(settings.listeners[0])),
+    )
+
+
+def _etcd(settings: RegeneratorSettings) -> Etcd:
+    if settings.registry.etcd is None:
+        raise SettingsInvalid(["REGISTRY_URL is not set"])
+    return Etcd(settings.registry.etcd)
+
+
+def _heeds(settings: RegeneratorSettings) -> Callable[[bytes], bool]:
+    """Which keys set a run off; our own record does not, or frontends would wake each other."""
+    keys = settings.keys
+    heeded = (keys.routes, keys.claims, keys.raw(ReleaseKey()))
+    return lambda key: key.startswith(heeded)
+
+
+def _find_nginx(named: str) -> str:
+    found = shutil.which(named)
+    if found is None:
+        raise ProgramMissing(f"there is no nginx at {named!r}; set NGINX to the path of its binary")
+    return str(Path(found).absolute())
+
+
+def _check_version(text: str) -> None:
+    """Refuse an nginx that breaks requests at each reload.
+
+    Source:
+        ``keepalive_min_timeout`` came with 1.27.4 (nginx.org/en/CHANGES).
+    """
+    found = re.search(r"nginx/(\d+)\.(\d+)\.(\d+)", text)
+    if found is None or tuple(map(int, found.groups())) < (1, 27, 4):
+        raise NginxDown(f"{text or 'this nginx'} is older than 1.27.4; set NGINX to a newer one")
+
+
+def _raise_open_files() -> None:
+    """Give nginx as many descriptors as we may: each connection takes two of them."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

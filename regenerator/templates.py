@@ -1,0 +1,62 @@
+"""The templates on disk: read as a whole, and watched."""
+
+import importlib.resources
+from collections.abc import Callable
+from pathlib import Path
+
+from watchdog.events import FileSystemEvent, FileSystemEventHandler
+from watchdog.observers import Observer
+
+from regenerator.render import Renderer, RenderSettings
+from registry.faults import RenderFault
+
+
+def default_folder() -> Path:
+    """Where the templates lie that come with the program."""
+    return Path(str(importlib.resources.files("regenerator") / "nginx"))
+
+
+def load(folder: Path, settings: RenderSettings) -> Renderer:
+    """Read ``*.conf`` and everything below ``templates/``.
+
+    Raises:
+        RenderFault: A file cannot be read, or a template does not parse.
+    """
+    try:
+        statics = {path.name: path.read_text() for path in sorted(folder.glob("*.conf"))}
+        root = folder / "templates"
+        sources = sorted(root.rglob("*.j2"))
+        templates = {path.relative_to(root).as_posix(): path.read_text() for path in sources}
+    except (OSError, UnicodeDecodeError) as exc:
+        raise RenderFault(f"templates in {folder} cannot be read: {exc}") from exc
+    if "nginx.conf" not in statics:
+        raise RenderFault(f"{folder} has no nginx.conf, so it is no folder of templates")
+    return Renderer(statics, templates, settings)
+
+
+class TemplateWatch:
+    """Calls back when something in the folder was written, moved or removed."""
+
+    def __init__(self, folder: Path, saved: Callable[[], None]) -> None:
+        self._observer = Observer()
+        # links are followed by nobody: what is watched is the folder that the link leads to
+        self._observer.schedule(_Saved(saved), str(folder.resolve()), recursive=True)
+
+    def start(self) -> None:
+        """Begin to watch, on a thread of its own."""
+        self._observer.daemon = True
+        self._observer.start()
+
+    def stop(self) -> None:
+        """End the watch."""
+        self._observer.stop()
+
+
+class _Saved(FileSystemEventHandler):
+    def __init__(self, saved: Callable[[], None]) -> None:
+        self._saved = saved
+
+    def on_any_event(self, event: FileSystemEvent) -> None:
+        # reading is no change; our own reading would set us off again
+        if event.event_type not in {"opened", "closed_no_write"}:
+            self._saved()
