@@ -35,15 +35,13 @@ _OPTIONS = (
 )
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@logs.log_format_option
-@click.version_option(package_name="branchfront")
-def group(log_format: str) -> None:
-    """Keep an nginx at what the registry says.
+_EXIT_CODES = """Exit codes: 2 usage, 69 unavailable, 70 our bug, 75 try again, 77 denied,
+78 settings."""
 
-    Exit codes: 2 usage, 69 unavailable, 70 our bug, 75 try again, 77 denied, 78 settings.
-    """
-    logs.set_up(log_format)
+
+@click.group(epilog=_EXIT_CODES, context_settings={"max_content_width": 100})
+def commands() -> None:
+    """Keep an nginx at what the registry says."""
 
 
 def _settings_options(command: click.decorators.FC) -> click.decorators.FC:
@@ -52,23 +50,27 @@ def _settings_options(command: click.decorators.FC) -> click.decorators.FC:
     return registry_options(command)
 
 
-@group.command()
+@commands.command(epilog=_EXIT_CODES)
 @_settings_options
-def run(**given: str) -> None:
+@logs.log_format_option
+def run(log_format: str, **given: str) -> None:
     """Watch, render, validate, apply, confirm; for ever."""
+    logs.set_up(log_format)
     service.run(read_settings(given, templates=templates.default_folder()))
 
 
-@group.command()
+@commands.command(epilog=_EXIT_CODES)
 @_settings_options
 @click.option("--to", required=True, type=click.Path(path_type=Path), help="folder to write into")
-def render(to: Path, **given: str) -> None:
+@logs.log_format_option
+def render(to: Path, log_format: str, **given: str) -> None:
     """Render the registry as it is now into a folder; touches no nginx."""
+    logs.set_up(log_format)
     settings = read_settings(given, templates=templates.default_folder())
     click.echo(service.render(settings, to=to))
 
 
-@group.command()
+@commands.command(epilog=_EXIT_CODES)
 @registry_options
 @click.option("--json", "is_json", is_flag=True, help="one JSON document on stdout")
 def status(*, is_json: bool, **given: str) -> None:
@@ -78,4 +80,4 @@ def status(*, is_json: bool, **given: str) -> None:
 
 def main() -> None:
     """Run ``regenerator`` as the whole process."""
-    run_program(group, "regenerator", sys.argv[1:])
+    run_program(commands, "regenerator", sys.argv[1:])

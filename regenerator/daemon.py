@@ -9,7 +9,8 @@ from regenerator.pipeline import Outcome, Rules, regenerate
 from regenerator.proxy import Proxy
 from regenerator.render import Renderer
 from regenerator.settle import Settle
-from registry.faults import Fault, RenderFault
+from registry.claims import Rejection
+from registry.faults import Fault, RenderFault, StateUnwritable
 from registry.snapshot import Snapshot
 
 LOOK_S = 0.1
@@ -17,6 +18,9 @@ LOOK_S = 0.1
 
 RETRY_S = (0.5, 30.0)
 """First and longest pause before a run that failed is tried again; each is twice the one before."""
+
+START_AGAIN_S = 1.0
+"""Before an nginx that does not start is started again: whoever has its port may leave."""
 
 log = logging.getLogger("regenerator")
 
@@ -50,8 +54,13 @@ class Daemon:
         self._clock = clock
         self._renderer: Renderer | None = None
         self._snapshot: Snapshot | None = None
+        self._told: set[Rejection] = set()
+        # the renderer that nginx has taken, and what is wrong with the one that came after it
+        self._proven: Renderer | None = None
+        self._broken: Fault | None = None
         self._failures = 0
         self._retry_at = float("inf")
+        self._start_at = float("-inf")
 
     def run(self) -> None:
         """Serve until the inbox says stop, then stop nginx."""
@@ -69,7 +78,9 @@ class Daemon:
                 self._settle = self._settle.saw_change()
             self._keep_nginx()
             now = self._clock()
-            if now >= self._retry_at or self._settle.wait_s(now) == 0:
+            if now >= self._retry_at:
+                self._retry()
+            elif self._settle.wait_s(now) == 0:
                 self._regenerate()
         self._proxy.stop()
 
@@ -82,25 +93,34 @@ class Daemon:
     def _load_templates(self) -> None:
         try:
             self._renderer = self._load()
+            self._broken = None
         except RenderFault as fault:
+            self._broken = fault
             self._complain(fault)
 
     def _keep_nginx(self, *, is_first: bool = False) -> None:
         """Take nginx over or start it, at first and whenever it is gone."""
-        if not is_first and (not self._proxy.is_down() or self._clock() < self._settle.free_at):
+        if not is_first and (self._clock() < self._start_at or not self._proxy.is_down()):
             return
         if not is_first:
             log.warning("nginx is gone; starting it again")
         try:
             log.info(self._proxy.resume())
+            # what lay on disk may be older than what the registry says by now
+            self._settle = self._settle.saw_change()
         except Fault as fault:
-            # a taken port is the usual reason; whoever has it may leave at any time
-            self._settle = self._settle.ended(self._clock() + 1.0, old_generations=0)
+            self._start_at = self._clock() + START_AGAIN_S
             self._complain(fault)
+
+    def _retry(self) -> None:
+        self._retry_at = float("inf")
+        if self._broken is not None:
+            # what nginx had against the templates may be gone, such as a port that was taken
+            self._load_templates()
+        self._regenerate()
 
     def _regenerate(self) -> None:
         self._settle = self._settle.began()
-        self._retry_at = float("inf")
         if self._snapshot is None or self._renderer is None:
             return
         began_at = self._clock()
@@ -109,23 +129,39 @@ class Daemon:
                 self._snapshot, rules=self._rules, renderer=self._renderer, proxy=self._proxy
             )
         except Fault as fault:
-            self._complain(fault)
-            first_s, longest_s = RETRY_S
-            self._retry_at = self._clock() + min(longest_s, first_s * 2 ** min(self._failures, 8))
-            self._failures += 1
-            self._pause()
+            self._fall_back(fault)
             return
-        self._failures = 0
+        self._proven = self._renderer
         self._report(outcome)
+        if self._broken is None:
+            self._failures, self._retry_at = 0, float("inf")
+        else:
+            self._report(self._broken)
+        for rejection in sorted(set(outcome.rejections) - self._told):
+            log.warning("left out %s: %s", rejection.key, rejection.reason)
+        self._told = set(outcome.rejections)
         if outcome.is_new:
             took_s = round(self._clock() - began_at, 3)
             log.info("%s", outcome, extra={"revision": outcome.revision, "took_s": took_s})
             self._pause()
+
+    def _fall_back(self, fault: Fault) -> None:
+        """Try again later, and meanwhile go on with the templates that nginx has taken."""
+        self._complain(fault)
+        first_s, longest_s = RETRY_S
+        self._retry_at = self._clock() + min(longest_s, first_s * 2 ** min(self._failures, 8))
+        self._failures += 1
+        is_new = self._proven is not None and self._proven is not self._renderer
+        if is_new and not isinstance(fault, StateUnwritable):
+            # a template that is wrong must not hold up the routes
+            self._broken, self._renderer = fault, self._proven
+            self._settle = self._settle.saw_change()
+        self._pause()
 
     def _pause(self) -> None:
         old = self._proxy.old_generations()
         self._settle = self._settle.ended(self._clock(), old_generations=old)
 
     def _complain(self, fault: Fault) -> None:
-        log.error("%s; still serving %s", fault, self._proxy.serving() or "nothing")
+        log.error("%s; still serving %s", fault, self._proxy.answering() or "nothing")
         self._report(fault)

@@ -11,6 +11,7 @@ Shape::
 
 import fcntl
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-from regenerator.render import Tree
+from regenerator.render import Tree, is_named_after
 from registry.faults import ProgramMissing, StateUnwritable
 
 KEPT = 5
@@ -40,7 +41,6 @@ class Generations:
             StateUnwritable: They cannot be made or written.
         """
         with _writing(self.state):
-            self.state.mkdir(parents=True, exist_ok=True, mode=0o700)
             names = ("generations", "live", "run", "logs", "check/run", "check/logs")
             for name in names:
                 (self.state / name).mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -58,6 +58,7 @@ class Generations:
             ProgramMissing: Somebody has it.
         """
         with _writing(self.state):
+            self.state.mkdir(parents=True, exist_ok=True, mode=0o700)
             file = (self.state / "regenerator.lock").open("a+")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -73,9 +74,12 @@ class Generations:
         """The frontend's own random name, the same for as long as the folder lives."""
         path = self.state / "frontend-id"
         with _writing(self.state):
-            if not path.exists():
-                _write_whole(path, secrets.token_hex(8))
-            return path.read_text().strip()
+            found = path.read_text(errors="replace").strip() if path.exists() else ""
+            if not re.fullmatch(r"[0-9a-f]{16}", found):
+                # new, or a power cut left it empty
+                found = secrets.token_hex(8)
+                _write_whole(path, found)
+            return found
 
     def stage(self, tree: Tree) -> Path:
         """Write a generation beside the serving one; there whole or not at all.
@@ -84,11 +88,12 @@ class Generations:
             StateUnwritable: Nothing that serves has changed.
         """
         target = self._folder / tree.generation
-        if target.is_dir():
+        if self.is_whole(tree.generation):
             return target
         half_done = self._folder / f"{tree.generation}.new"
         with _writing(self.state):
             shutil.rmtree(half_done, ignore_errors=True)
+            shutil.rmtree(target, ignore_errors=True)
             try:
                 write_tree(tree, half_done)
                 half_done.rename(target)
@@ -96,6 +101,16 @@ class Generations:
                 shutil.rmtree(half_done, ignore_errors=True)
                 raise
         return target
+
+    def is_whole(self, generation: str) -> bool:
+        """Whether all its files are on disk as they were written: a power cut may empty some."""
+        folder = self._folder / generation
+        try:
+            found = [path for path in folder.rglob("*") if path.is_file()]
+            files = {path.relative_to(folder).as_posix(): path.read_text() for path in found}
+        except (OSError, UnicodeDecodeError):
+            return False
+        return is_named_after(files, generation)
 
     def refuse(self, generation: str) -> None:
         """Put a generation that nginx refused aside, where a person can look at it."""
@@ -139,7 +154,9 @@ class Generations:
                 with path.open("rb") as file:
                     os.fsync(file.fileno())
             os.utime(folder)
-            for other in self.by_age()[KEPT:]:
+            # were the clock put back, the one that serves would not look like the newest
+            others = [other for other in self.by_age() if other != generation]
+            for other in others[KEPT - 1 :]:
                 shutil.rmtree(self._folder / other, ignore_errors=True)
 
     def by_age(self) -> list[str]:

@@ -1,13 +1,16 @@
 """The one module that runs nginx: start, take over, check, reload, ask, stop."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from regenerator import processes
+from regenerator.processes import POLL_S
 from registry.faults import ConfigRejected, NginxDown
 
 TEST_S = 30.0
@@ -19,10 +22,9 @@ START_S = 15.0
 STOP_S = 3.0
 """For requests in flight when all is stopped; what is left then is cut off."""
 
-POLL_S = 0.005
-"""Between two looks at what cannot be waited for; an answer on the unix socket takes 0.2 ms."""
-
 _RETIRING = "shutting down"
+_LINKED = "conf.d/nginx.conf"
+_EMERG = re.compile(r"\[emerg\] (?:\d+#\d+: )?(.*)")
 
 
 class Nginx:
@@ -37,6 +39,7 @@ class Nginx:
         self._state = state
         self._child: subprocess.Popen[bytes] | None = None
         self._master = 0
+        self._logged_bytes = 0
 
     def version(self) -> str:
         """What ``nginx -v`` says.
@@ -64,6 +67,7 @@ class Nginx:
             done = subprocess.run(
                 [self._binary, *arguments, "-e", "stderr"],
                 cwd=self._state / "check",
+                env=_environ(),
                 capture_output=True,
                 text=True,
                 errors="replace",
@@ -82,15 +86,20 @@ class Nginx:
             NginxDown: It ended at once, or does not answer.
         """
         self.end_group()
-        with (self._state / "logs" / "nginx.out").open("wb") as out:
-            self._child = subprocess.Popen(
-                self._command(),
-                cwd=self._state,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=subprocess.STDOUT,
-                process_group=0,
-            )
+        self._logged_bytes = self._error_log_bytes()
+        try:
+            with (self._state / "logs" / "nginx.out").open("wb") as out:
+                self._child = subprocess.Popen(
+                    self._command(),
+                    cwd=self._state,
+                    env=_environ(),
+                    stdin=subprocess.DEVNULL,
+                    stdout=out,
+                    stderr=subprocess.STDOUT,
+                    process_group=0,
+                )
+        except OSError as exc:
+            raise NginxDown(f"nginx cannot be started: {exc}") from exc
         self._master = self._child.pid
         give_up_at = time.monotonic() + START_S
         while not self.serving():
@@ -100,24 +109,30 @@ class Nginx:
             time.sleep(POLL_S)
 
     def _command(self) -> list[str]:
-        prefix = ["-p", str(self._state), "-c", "conf.d/nginx.conf"]
+        prefix = ["-p", str(self._state), "-c", _LINKED]
         return [self._binary, *prefix, "-e", "stderr", "-g", "daemon off;"]
 
     def take_over(self) -> bool:
         """Take an nginx that an earlier regenerator left serving; say whether there is one."""
-        master = self._written_pid()
-        called = processes.title(master) if master else ""
-        if "nginx: master" not in called or f"-p {self._state} " not in called:
+        masters = [pid for pid in self._left_behind() if "nginx: master" in processes.title(pid)]
+        if not masters or not self.serving():
             return False
-        if self.serving():
-            self._child, self._master = None, master
-        return bool(self._master)
+        self._child, self._master = None, masters[0]
+        return True
 
     def is_alive(self) -> bool:
         """Whether the master runs."""
         if self._child is not None:
             return self._child.poll() is None
         return bool(self._master) and "nginx: master" in processes.title(self._master)
+
+    def is_leaving(self) -> bool:
+        """Whether the master was told to quit: it lives for its last streams, and accepts nothing.
+
+        Between a worker's death and its successor nobody accepts either, but then the socket is
+        there, and the successor answers.
+        """
+        return self.is_alive() and not self.workers() and not self.serving()
 
     def serving(self) -> str:
         """The generation that nginx answers with on a new connection; empty if it does not."""
@@ -148,12 +163,18 @@ class Nginx:
 
     def reload(self) -> None:
         """Ask it to read the linked generation; whether it did is another question."""
-        os.kill(self._master, signal.SIGHUP)
+        self._logged_bytes = self._error_log_bytes()
+        self._signal(signal.SIGHUP)
+
+    def objection(self) -> str:
+        """Why nginx stays with its old configuration; empty while it is still trying."""
+        grave = self._grave_since()
+        return grave[0] if any(not line.startswith("bind() to") for line in grave) else ""
 
     def stop(self) -> None:
         """Stop it: requests in flight get ``STOP_S``, then all of it ends."""
         if self.is_alive():
-            os.kill(self._master, signal.SIGQUIT)
+            self._signal(signal.SIGQUIT)
             give_up_at = time.monotonic() + STOP_S
             while self.is_alive() and time.monotonic() < give_up_at:
                 time.sleep(POLL_S)
@@ -165,10 +186,11 @@ class Nginx:
         Orphans hold the port and go on serving what they had; a socket file that nobody listens
         on keeps a new master from starting just as well.
         """
-        leader = self._master or self._written_pid()
-        members = [pid for pid in processes.group(leader) if "nginx: " in processes.title(pid)]
+        own = processes.group(self._master) if self._master else []
+        members = list({*filter(_is_nginx, own), *self._left_behind()})
         for ending in (signal.SIGTERM, signal.SIGKILL):
-            members = _end(members, ending)
+            # told to end, a worker does so in milliseconds
+            members = processes.end(members, ending, within_s=0.5)
         if self._child is not None:
             self._child.kill()
             self._child.wait()
@@ -176,32 +198,52 @@ class Nginx:
         for path in (self._state / "run").glob("*.sock"):
             path.unlink(missing_ok=True)
 
-    def _written_pid(self) -> int:
+    def _left_behind(self) -> list[int]:
+        """Whatever of nginx works in our folder.
+
+        The pid file would not do: it may be gone, or name a process of somebody else by now.
+        """
+        return [pid for pid in processes.within(self._state) if _is_nginx(pid)]
+
+    def _signal(self, number: signal.Signals) -> None:
+        # it may have died this moment; whoever looks next sees that
+        with suppress(ProcessLookupError):
+            os.kill(self._master, number)
+
+    def _error_log_bytes(self) -> int:
         try:
-            return int((self._state / "run" / "nginx.pid").read_text())
-        except (OSError, ValueError):
+            return (self._state / "logs" / "error.log").stat().st_size
+        except OSError:
             return 0
 
     def _last_words(self) -> str:
-        for name in ("nginx.out", "error.log"):
-            try:
-                lines = (self._state / "logs" / name).read_text(errors="replace").splitlines()
-            except OSError:
-                continue
-            telling = [line for line in lines if "[emerg]" in line] or lines[-1:]
-            if telling:
-                return telling[0].partition("[emerg] ")[2] or telling[0]
-        return "it said nothing"
+        said = (self._state / "logs" / "nginx.out").read_text(errors="replace").splitlines()
+        return next(iter(_grave(said) or self._grave_since() or said[-1:]), "it said nothing")
 
-
-def _end(pids: list[int], ending: signal.Signals) -> list[int]:
-    """Signal processes and give them half a second; returns those that are left."""
-    for pid in pids:
+    def _grave_since(self) -> list[str]:
+        """What made nginx give up since it was told to start or to reload."""
+        if self._error_log_bytes() < self._logged_bytes:
+            # the log was rotated
+            self._logged_bytes = 0
         try:
-            os.kill(pid, ending)
-        except ProcessLookupError:
-            continue
-    give_up_at = time.monotonic() + 0.5  # a worker that is told to end does so in milliseconds
-    while any(map(processes.title, pids)) and time.monotonic() < give_up_at:
-        time.sleep(POLL_S)
-    return [pid for pid in pids if processes.title(pid)]
+            with (self._state / "logs" / "error.log").open("rb") as file:
+                file.seek(self._logged_bytes)
+                return _grave(file.read().decode(errors="replace").splitlines())
+        except OSError:
+            return []
+
+
+def _grave(lines: list[str]) -> list[str]:
+    """What nginx says of why it cannot go on, without time and pid."""
+    return [found[1] for line in lines if (found := _EMERG.search(line))]
+
+
+def _environ() -> dict[str, str]:
+    """Ours without ``NGINX``: nginx takes that for the sockets that an older one leaves it."""
+    return {name: value for name, value in os.environ.items() if name != "NGINX"}
+
+
+def _is_nginx(pid: int) -> bool:
+    """Whether it is master, worker, or one that was started this moment and has no title yet."""
+    called = processes.title(pid)
+    return called.startswith("nginx: ") or f" {_LINKED} " in called

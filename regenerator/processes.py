@@ -1,7 +1,13 @@
 """What the kernel tells of processes: who lives, who is whose, what they call themselves."""
 
 import os
+import signal
+import time
+from contextlib import suppress
 from pathlib import Path
+
+POLL_S = 0.005
+"""Between two looks at what cannot be waited for; one at nginx's socket takes 0.2 ms."""
 
 _PROC = Path("/proc")
 
@@ -31,6 +37,32 @@ def children(pid: int) -> list[int]:
 def group(pgid: int) -> list[int]:
     """The processes of one process group, zombies left out."""
     return [pid for pid, _, pgrp in _all() if pgrp == pgid and title(pid)]
+
+
+def within(folder: Path) -> list[int]:
+    """The processes that work in a folder, as far as we may ask; zombies left out."""
+    real = str(folder.resolve())
+    found = []
+    for pid, _, _ in _all():
+        try:
+            is_there = str((_PROC / str(pid) / "cwd").readlink()) == real
+        except OSError:
+            # gone, or somebody else's
+            continue
+        if is_there and title(pid):
+            found.append(pid)
+    return found
+
+
+def end(pids: list[int], ending: signal.Signals, *, within_s: float) -> list[int]:
+    """Signal processes and wait for their end; returns those that are left."""
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, ending)
+    give_up_at = time.monotonic() + within_s
+    while any(map(title, pids)) and time.monotonic() < give_up_at:
+        time.sleep(POLL_S)
+    return [pid for pid in pids if title(pid)]
 
 
 def _all() -> list[tuple[int, int, int]]:

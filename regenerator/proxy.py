@@ -6,10 +6,12 @@ the process between any two steps.
 """
 
 import time
+from collections.abc import Iterator
 
 from regenerator import processes
 from regenerator.generations import Generations
-from regenerator.nginx import POLL_S, Nginx
+from regenerator.nginx import Nginx
+from regenerator.processes import POLL_S
 from regenerator.render import Tree
 from registry.faults import ConfigRejected, Fault, GenerationUnconfirmed, NginxDown
 
@@ -27,11 +29,17 @@ class Proxy:
         self._nginx = nginx
         self._generations = generations
         self._is_strange = False
+        self._has_served = False
+        self._confirmed = ""
         self._old: list[set[int]] = []
 
     def serving(self) -> str:
         """The generation that is served and has been confirmed; empty if there is none."""
         return "" if self._is_strange else self._nginx.serving()
+
+    def answering(self) -> str:
+        """The generation that nginx answers with, confirmed or not; empty if it does not."""
+        return self._nginx.serving()
 
     def resume(self) -> str:
         """Serve again after a start, without the registry; returns how, for the log.
@@ -45,24 +53,31 @@ class Proxy:
         if self._nginx.take_over():
             # its workers and markers may be in the middle of anything: the first run reloads
             self._is_strange = True
-            return f"took over nginx, which serves {self._nginx.serving()}"
+            self._served(self._nginx.serving())
+            return f"took over nginx, which serves {self._confirmed}"
         self._nginx.end_group()
-        linked = self._generations.linked()
-        candidates = [linked, *(g for g in self._generations.by_age() if g != linked)]
-        for generation in filter(None, candidates):
+        fault: NginxDown | None = None
+        for generation in self._candidates():
             try:
-                self._test(generation)
-            except ConfigRejected:
+                self._start(generation)
+            except NginxDown as exc:
+                # what was linked last may be what does not start; a second one that does not
+                # start either has the same reason, such as a port that is taken
+                if fault:
+                    raise
+                fault = exc
                 continue
-            self._generations.link(generation)
-            self._nginx.start()
-            self._generations.retire_others(generation)
             return f"serving {generation} from disk"
+        if fault:
+            raise fault
         return "nothing to serve yet"
 
     def is_down(self) -> bool:
         """Whether there is something to serve, and no nginx that does."""
-        return bool(self._generations.linked()) and not self._nginx.is_alive()
+        if self._nginx.is_leaving():
+            return True
+        has_work = self._has_served or bool(self._generations.linked())
+        return has_work and not self._nginx.is_alive()
 
     def old_generations(self) -> int:
         """Generations of workers that are retiring and still serve a connection."""
@@ -91,9 +106,10 @@ class Proxy:
         Raises:
             StateUnwritable: Nothing that serves has changed.
         """
-        workers = self._nginx.workers() if self._nginx.is_alive() else set()
+        is_alive = self._nginx.is_alive()
+        workers = self._nginx.workers()
         self._generations.link(tree.generation)
-        if workers:
+        if is_alive:
             self._old.append(workers)
             self._nginx.reload()
 
@@ -101,7 +117,7 @@ class Proxy:
         """Wait until nginx serves this generation and nothing else, then retire all others.
 
         Raises:
-            GenerationUnconfirmed: It did not in time; the link leads to what it served before.
+            GenerationUnconfirmed: It did not in time; it is back at what it served before.
             NginxDown: It did not even start.
         """
         if not self._nginx.is_alive():
@@ -109,12 +125,37 @@ class Proxy:
         elif not self._took_effect(tree.generation):
             raise GenerationUnconfirmed(self._roll_back(tree.generation))
         self._is_strange = False
-        self._generations.retire_others(tree.generation)
+        self._served(tree.generation)
         self._generations.keep(tree.generation)
 
     def stop(self) -> None:
         """Stop nginx."""
         self._nginx.stop()
+
+    def _candidates(self) -> Iterator[str]:
+        """The generations on disk that can be served: the linked one, then the newest first."""
+        linked = self._generations.linked()
+        for generation in (linked, *(g for g in self._generations.by_age() if g != linked)):
+            if not generation or not self._generations.is_whole(generation):
+                continue
+            try:
+                self._test(generation)
+            except ConfigRejected:
+                continue
+            yield generation
+
+    def _start(self, generation: str) -> None:
+        self._generations.link(generation)
+        self._nginx.start()
+        self._is_strange = False
+        self._served(generation)
+
+    def _served(self, generation: str) -> None:
+        """Note what is served; unless that is in doubt, nothing else is from now on."""
+        self._has_served = True
+        self._confirmed = generation
+        if not self._is_strange:
+            self._generations.retire_others(generation)
 
     def _test(self, generation: str) -> None:
         self._nginx.test(self._generations.state / "generations" / generation)
@@ -128,18 +169,22 @@ class Proxy:
                 if not processes.has_proc():
                     time.sleep(BLIND_S)
                 return True
+            if self._nginx.objection():
+                return False
             time.sleep(POLL_S)
         return False
 
     def _roll_back(self, generation: str) -> str:
-        """Lead the link back to what nginx serves; returns the sentence to raise."""
+        """Go back to what was served before; returns the sentence to raise."""
+        # it may come to serve the new one after all; the next run then has to look closely
+        self._is_strange = True
         serving = self._nginx.serving()
-        if serving and serving != generation:
-            self._generations.link(serving)
-        return (
-            f"nginx did not serve {generation} within {CONFIRM_S:.0f} s of the reload;"
-            f" it serves {serving or 'nothing'}; its error log says why"
-        )
+        if self._confirmed and serving != generation:
+            self._generations.link(self._confirmed)
+            if serving != self._confirmed:
+                self._nginx.reload()
+        why = self._nginx.objection() or f"it did not within {CONFIRM_S:.0f} s; see its error log"
+        return f"nginx was asked to serve {generation} and does not: {why}"
 
 
 def is_worth_another_try(fault: Fault) -> bool:

@@ -36,7 +36,7 @@ _BRANCH = "pages/branch.html.j2"
 """Templates of macros: rendered once a route and once a branch, not once a tree."""
 
 _WORD = re.compile(r"[A-Za-z0-9._~%:/@+=,\[\]-]+")
-_READABLE = re.compile(r"[A-Za-z0-9._/@+=-][A-Za-z0-9._/@+=,~-]*")
+_READABLE = re.compile(r"[A-Za-z0-9._/@+=\[-][A-Za-z0-9._/@+=,:~\[\]-]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +141,11 @@ class Renderer:
         """
         config = self._config_values(table.routes) | {"settings": self._settings}
         rows = self._branch_rows(table.routes)
-        pages = {"rows": [Markup(row.html) for row in rows], "settings": self._settings}  # noqa: S704 - escaped when it was rendered
+        pages = {
+            "rows": Markup("".join(row.html for row in rows)),  # noqa: S704 - rendered, so escaped
+            "count": len(rows),
+            "settings": self._settings,
+        }
         sources = {n.removesuffix(".j2"): (self._configs, n, config) for n in self._config_names}
         sources["pages/index.html"] = (self._pages, "pages/index.html.j2", pages)
         for status in PAGES:
@@ -151,6 +155,9 @@ class Renderer:
         files = dict(self._statics)
         files["pages/index.json"] = _list_document(self._settings, rows)
         files |= {name: _fill(*source, generation=_UNNAMED) for name, source in sources.items()}
+        if not any(_UNNAMED in text for name, text in files.items() if name.endswith(".conf")):
+            # such as a file that was saved empty: nginx would take it, and serve nothing at all
+            raise RenderFault("no template writes the generation; nginx could not answer with it")
         generation = _digest(files)
         for name, source in sources.items():
             if _UNNAMED in files[name]:
@@ -293,6 +300,12 @@ def _fault(name: str, exc: Exception) -> RenderFault:
     return RenderFault(f"template {where}{f' line {line}' if line else ''}: {exc}")
 
 
+def is_named_after(files: Mapping[str, str], generation: str) -> bool:
+    """Whether these are, byte for byte, the files that the generation has its name from."""
+    nameless = {name: text.replace(generation, _UNNAMED) for name, text in files.items()}
+    return _digest(nameless) == generation
+
+
 def _digest(files: Mapping[str, str]) -> str:
     digest = hashlib.sha256()
     for name in sorted(files):
@@ -306,11 +319,11 @@ def _hash_sizes(routes: list[Route], *, domain: str) -> dict[str, int]:
     Source:
         ``ngx_hash_init``: a bucket has to hold a pointer, a length of two bytes and the key,
         rounded up to 8, and a pointer behind the last one. Between the longest key, which is a
-        host or an id with an IPv6 address (16 + 1 + 47), and a few short ones: 256 bytes hold two
+        host or an id with an IPv6 address (47 + 1 + 47), and a few short ones: 256 bytes hold two
         of the longest host with its label of 63 and a domain of 40.
     """
     labels = [len(label) for route in routes for label in route.labels]
-    longest = max([64, *labels]) + 1 + len(domain)
+    longest = max(47 + 1 + 47, max(labels, default=0) + 1 + len(domain))
     bucket = 256
     while bucket < longest + 2 + 8 + 8 + 8:
         bucket *= 2

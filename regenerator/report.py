@@ -1,10 +1,10 @@
 """A frontend's own record: what it has applied, so that registrars can wait for it."""
 
-import logging
 import random
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 
 from regenerator.pipeline import Outcome
@@ -18,8 +18,6 @@ TTL_S = 15
 
 REJECTIONS = 50
 """As many travel in a record; ``rejected`` counts all."""
-
-log = logging.getLogger("regenerator")
 
 _STATES = {
     RenderFault: "template broken",
@@ -82,14 +80,13 @@ class Reporter:
                 lease = 0
                 with self._changed:
                     self._is_written = False
-            except Fault as fault:
-                log.warning("%s; cannot report, trying again", fault)
+            except Fault:
+                # the follower meets the same etcd and says what is wrong with it
                 self._pause(random.uniform(0.2, 1.0))  # noqa: S311 - no secret, only spread
         if lease:
-            try:
+            # where etcd does not answer, the lease ends by itself
+            with suppress(Fault):
                 self._etcd.revoke(lease)
-            except Fault as fault:
-                log.warning("%s; our record stays until its lease ends", fault)
 
     def _next(self, *, until: float | None) -> FrontendRecord | None:
         """The record to write as soon as it is not written or the lease is due; None to stop."""

@@ -24,7 +24,7 @@ from regenerator.settings import RegeneratorSettings
 from regenerator.settle import Settle
 from regenerator.status import as_json, as_text, read_frontends
 from registry.etcd import Etcd
-from registry.faults import NginxDown, ProgramMissing, SettingsInvalid, StateUnwritable
+from registry.faults import Fault, NginxDown, ProgramMissing, SettingsInvalid, StateUnwritable
 from registry.following import Follower
 from registry.keys import ReleaseKey
 from registry.records import FrontendRecord
@@ -40,8 +40,8 @@ def run(settings: RegeneratorSettings) -> None:
     """Serve until SIGTERM or SIGINT."""
     binary = _find_nginx(settings.nginx)
     generations = Generations(settings.state)
-    generations.prepare()
     with generations.lock():
+        generations.prepare()
         _raise_open_files()
         nginx = Nginx(binary, settings.state)
         version = nginx.version()
@@ -101,6 +101,7 @@ def _serve(
         etcd,
         settings.keys.root,
         heed=_heeds(settings),
+        on_trouble=_Trouble(),
         relist_s=settings.relist_s,
         rng=random.Random(),  # noqa: S311 - spreads load, guards nothing
     )
@@ -128,6 +129,20 @@ def _serve(
     watch.stop()
     follower.stop()
     reporter.stop(within_s=STOP_S)
+
+
+class _Trouble:
+    """Says that etcd is away once, and that it is back once, however often it was asked."""
+
+    def __init__(self) -> None:
+        self._said = ""
+
+    def __call__(self, fault: Fault | None) -> None:
+        if fault is None:
+            log.info("etcd answers again")
+        elif str(fault) != self._said:
+            log.warning("%s; going on with what is known", fault)
+        self._said = str(fault or "")
 
 
 def _blank(settings: RegeneratorSettings) -> FrontendRecord:

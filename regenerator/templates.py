@@ -1,6 +1,7 @@
 """The templates on disk: read as a whole, and watched."""
 
 import importlib.resources
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -34,8 +35,12 @@ def load(folder: Path, settings: RenderSettings) -> Renderer:
     return Renderer(statics, templates, settings)
 
 
+QUIET_S = 0.1
+"""After the last of several changes: an editor, or git, has then written all it wants to."""
+
+
 class TemplateWatch:
-    """Calls back when something in the folder was written, moved or removed."""
+    """Calls back soon after something in the folder was written, moved or removed."""
 
     def __init__(self, folder: Path, saved: Callable[[], None]) -> None:
         self._observer = Observer()
@@ -55,8 +60,13 @@ class TemplateWatch:
 class _Saved(FileSystemEventHandler):
     def __init__(self, saved: Callable[[], None]) -> None:
         self._saved = saved
+        self._timer: threading.Timer | None = None
 
     def on_any_event(self, event: FileSystemEvent) -> None:
         # reading is no change; our own reading would set us off again
         if event.event_type not in {"opened", "closed_no_write"}:
-            self._saved()
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = threading.Timer(QUIET_S, self._saved)
+            self._timer.daemon = True
+            self._timer.start()

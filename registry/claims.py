@@ -117,7 +117,9 @@ def settle_labels(claims: Iterable[Claim], *, keys: Keyspace) -> Ownership:
         held[claim.key] = claim.labels
     conflicts: list[Rejection] = []
     for claim in losers:
-        kept = tuple(_own_or_other(claim, label, owners, carried) for label in claim.labels)
+        kept = tuple(
+            _own_or_other(claim, label, owners=owners, carried=carried) for label in claim.labels
+        )
         held[claim.key] = tuple(label for label in kept if label)
         conflicts += [
             _conflict(claim, label, owners[label], now=now, keys=keys)
@@ -128,7 +130,7 @@ def settle_labels(claims: Iterable[Claim], *, keys: Keyspace) -> Ownership:
 
 
 def _own_or_other(
-    claim: Claim, label: str, owners: dict[str, ClaimKey], carried: Collection[str]
+    claim: Claim, label: str, *, owners: dict[str, ClaimKey], carried: Collection[str]
 ) -> str:
     """The label if it is the claim's own, else the first free form; empty if there is none."""
     if owners[label] == claim.key:

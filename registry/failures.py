@@ -34,16 +34,27 @@ def explain(exc: BaseException, *, endpoint: str, limit_s: float, sent: bool = F
     if not refused and any(isinstance(c, ConnectTimeout | ConnectTimeoutError) for c in causes):
         return NotSent(f"etcd at {endpoint} did not take a connection within {limit_s:g} s")
     for cause in causes:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return StoreMisspoken(
-                f"the certificate of {endpoint} is not to be trusted: {cause.verify_message}"
-            )
-        if isinstance(cause, ssl.SSLError) and "ALERT" in (cause.reason or ""):
-            return StoreDenied(f"etcd at {endpoint} refused our certificate: {cause.reason}")
+        if isinstance(cause, ssl.SSLError):
+            return _explain_tls(cause, endpoint=endpoint)
     reason = _reason(causes[-1])
     if refused and not sent:
         return NotSent(f"no connection to etcd at {endpoint}: {reason}")
     return StoreUnreachable(f"the connection to etcd at {endpoint} broke: {reason}")
+
+
+def _explain_tls(cause: ssl.SSLError, *, endpoint: str) -> Fault:
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return StoreMisspoken(
+            f"the certificate of {endpoint} is not to be trusted: {cause.verify_message}"
+        )
+    if "ALERT" in (cause.reason or ""):
+        return StoreDenied(f"etcd at {endpoint} refused our certificate: {cause.reason}")
+    if isinstance(cause, ssl.SSLEOFError):
+        return StoreUnreachable(
+            f"{endpoint} cut the TLS connection: it went away, speaks plain HTTP, or wants a"
+            " client certificate"
+        )
+    return StoreUnreachable(f"TLS with {endpoint} came to nothing: {_reason(cause)}")
 
 
 def fault_of(refused: Refused, *, endpoint: str) -> Fault:

@@ -66,6 +66,9 @@ def encode(part: str) -> str:
     Raises:
         ValueError: The name is empty, too long, or has a control character (git has none either).
     """
+    if _UNRESERVED.fullmatch(part.encode("utf-8", "surrogatepass")):
+        # the usual name stands as it is
+        return part
     check_name(part)
     return quote_from_bytes(part.encode(), safe="")
 
@@ -91,7 +94,7 @@ def decode(part: bytes) -> str:
         ValueError: It is not the canonical percent-encoding of a name.
     """
     if _UNRESERVED.fullmatch(part):
-        # the usual name stands as it is: nothing in it could be written in another way
+        # nothing in it could be written in another way
         return part.decode()
     if not _ENCODED.fullmatch(part):
         raise ValueError(f"'{shown(part)}' is not percent-encoded as RFC 3986 says")

@@ -75,6 +75,7 @@ _BY_TEXT = (
     ("PermissionDenied", Verdict.DENIED),
     ("invalid auth token", Verdict.LOGIN),
     ("revision of auth store is old", Verdict.LOGIN),
+    ("revision in header is old", Verdict.LOGIN),  # 3.5.1, as code 2
     ("user name is empty", Verdict.LOGIN),
     ("lease not found", Verdict.LEASE_GONE),
     ("not a primary lessor", Verdict.RETRY),

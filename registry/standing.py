@@ -23,6 +23,7 @@ class Standing:
         self.revision = revision
         self._claims = {claim.key: claim for claim in claims}
         self._carriers = {label: claim.key for claim in claims for label in claim.labels}
+        self._given = {claim.key: claim.labels for claim in claims}
         self._written: dict[ClaimKey, int] = {}
         self._lock = threading.Lock()
 
@@ -61,7 +62,7 @@ class Standing:
                 labels = new_labels(
                     key.branch, key.service, default_service=default_service, taken=taken
                 )
-            self._carriers.update(dict.fromkeys(labels, key))
+            self._give(key, labels)
         return labels
 
     def forget(self, key: ClaimKey) -> None:
@@ -99,11 +100,14 @@ class Standing:
     def _add(self, claim: Claim) -> None:
         self._claims[claim.key] = claim
         self._drop_labels(claim.key)
-        for label in claim.labels:
-            self._carriers.setdefault(label, claim.key)
+        self._give(claim.key, claim.labels)
+
+    def _give(self, key: ClaimKey, labels: tuple[str, ...]) -> None:
+        self._given[key] = labels
+        for label in labels:
+            self._carriers.setdefault(label, key)
 
     def _drop_labels(self, key: ClaimKey) -> None:
-        forms = {*long_labels(key.branch, key.service), *short_labels(key.branch)}
-        for form in forms:
-            if self._carriers.get(form) == key:
-                del self._carriers[form]
+        for label in self._given.pop(key, ()):
+            if self._carriers.get(label) == key:
+                del self._carriers[label]

@@ -148,7 +148,7 @@ class Following:
                 line = self._stream.read()
                 message = None if line is None else understand(line, parse_message)
             except Refused as refused:
-                if refused.verdict is Verdict.LOGIN:
+                if refused.verdict in {Verdict.LOGIN, Verdict.DENIED}:
                     self._gateway.forget_token(self._token)
                 self._gateway.note_failure(self._endpoint)
                 raise fault_of(refused, endpoint=self._endpoint) from refused
