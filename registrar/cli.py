@@ -1,0 +1,218 @@
+"""The commands; what they do is elsewhere."""
+
+import functools
+import logging
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from registrar import by_hand, entrypoint, instance, listing, sidecar, signals
+from registrar.deadline import ONE_SHOT_S, within
+from registrar.places import find_place
+from registrar.settings import (
+    Reach,
+    instance_options,
+    place_options,
+    read_place,
+    read_reach,
+    read_registrar,
+    read_seconds,
+)
+from registry.logs import log_format_option, set_up
+from registry.main import run_program
+from registry.registrations import Registrations
+from registry.settings import registry_options
+
+T = TypeVar("T")
+
+EXIT_CODES = """Exit codes: 2 usage, 69 unavailable (no registry, nothing there), 70 our bug,
+75 out of time, 77 denied, 78 settings."""
+
+wait_option = click.option(
+    "--wait",
+    default="",
+    metavar="SECONDS",
+    help="report when every live frontend has applied the change, or that one has not in time",
+)
+
+log = logging.getLogger("registrar")
+
+
+@click.group(epilog=EXIT_CODES, context_settings={"max_content_width": 100})
+def commands() -> None:
+    """Announce a service of a branch, so that it has a host that people can open."""
+
+
+@commands.command(
+    epilog="Exit code: COMMAND's; 128 + n if signal n ended it, 127 not found, 126 not executable.",
+    context_settings={"allow_interspersed_args": False},
+)
+@instance_options
+@wait_option
+@log_format_option
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def run(command: tuple[str, ...], wait: str, log_format: str, **given: str) -> int:
+    """Register, run COMMAND, deregister, and pass its exit code on: a container's entrypoint.
+
+    Without REGISTRY_URL it runs COMMAND unregistered.
+    """
+    set_up(log_format)
+    if not given["registry_url"]:
+        log.info("REGISTRY_URL is not set, so the command runs unregistered")
+        return entrypoint.run_command(command, make_registration=None)
+    settings = read_registrar(given, wait=wait)
+    return entrypoint.run_command(
+        command,
+        make_registration=functools.partial(
+            instance.make_registration, settings, wake=signals.wake, beside_command=True
+        ),
+    )
+
+
+@commands.command("sidecar", epilog=EXIT_CODES)
+@instance_options
+@wait_option
+@log_format_option
+def run_sidecar(wait: str, log_format: str, **given: str) -> int:
+    """Keep a service registered that runs beside us, until SIGTERM."""
+    set_up(log_format)
+    settings = read_registrar(given, wait=wait)
+    return sidecar.run_sidecar(
+        functools.partial(
+            instance.make_registration, settings, wake=signals.wake, beside_command=False
+        )
+    )
+
+
+@commands.command(epilog=EXIT_CODES)
+@registry_options
+@wait_option
+@click.option("--ttl", default="0", show_default=True, help="seconds; 0: stays until removed")
+@click.argument("branch")
+@click.argument("service")
+@click.argument("address")
+def add(branch: str, service: str, *, address: str, ttl: str, wait: str, **given: str) -> None:
+    """Register ADDRESS (10.0.0.5:8080 or [fd00::7]:8080) by hand, with a claim for its host."""
+    reach = read_reach(given)
+    wait_s, ttl_s = read_seconds(wait=wait), int(read_seconds(ttl=ttl) or 0)
+    key, parsed = by_hand.parse_addition(branch, service, address)
+
+    def work(registrations: Registrations) -> tuple[int, str, tuple[str, ...]]:
+        done = by_hand.add(registrations, key, parsed, ttl_s=ttl_s, default=reach.default_service)
+        book = by_hand.host_book(registrations, default_service=reach.default_service)
+        hosts = book.of(branch, service)
+        return done.revision, hosts.url or hosts.labels[-1], book.conflicts(branch, service)
+
+    revision, reached, conflicts = _at_once(reach, work)
+    click.echo(listing.printable(f"registered {parsed} as {branch} {service}: {reached}"))
+    _warn(*conflicts)
+    _wait(reach, revision, wait_s, removal=False)
+
+
+@commands.command(epilog=EXIT_CODES)
+@registry_options
+@wait_option
+@click.argument("branch")
+@click.argument("service", default="")
+@click.argument("instance", default="")
+def remove(branch: str, *, service: str, instance: str, wait: str, **given: str) -> None:
+    """Take registrations away: what is gone, or was added by hand.
+
+    A registrar that still runs puts its own back. Of a whole branch the claims go as well, so that
+    its hosts are free. Exits 69 where there is nothing to take away.
+    """
+    reach = read_reach(given)
+    wait_s = read_seconds(wait=wait)
+    done = _at_once(
+        reach,
+        lambda registrations: by_hand.remove(
+            registrations, branch, service=service, instance=instance
+        ),
+    )
+    click.echo(f"removed {done.routes} registrations and {done.claims} claims")
+    if done.leased:
+        _warn(f"{done.leased} of them on a lease: a registrar that still runs puts its own back")
+    _wait(reach, done.revision, wait_s, removal=True)
+
+
+@commands.command("list", epilog=EXIT_CODES)
+@registry_options
+@click.option("--json", "as_json", is_flag=True, help="one JSON document on stdout")
+@click.argument("branch", default="")
+def show_list(branch: str, *, as_json: bool, **given: str) -> None:
+    """Show what is registered, with hosts and ages; of BRANCH, or of all."""
+    reach = read_reach(given)
+
+    def work(registrations: Registrations) -> listing.Listing:
+        book = by_hand.host_book(registrations, default_service=reach.default_service)
+        return listing.read_listing(registrations, book, branch=branch)
+
+    found = _at_once(reach, work)
+    if as_json:
+        click.echo(listing.render_json(found))
+    else:
+        click.echo(listing.render_table(found, now=time.time()))
+    _warn(*found.problems)
+
+
+@commands.command(epilog=EXIT_CODES)
+@registry_options
+@click.argument("branch")
+@click.argument("service", default="")
+def url(branch: str, service: str, **given: str) -> None:
+    """Print the URL of a branch's service, alone on a line; of the default service, if none."""
+    reach = read_reach(given)
+
+    def work(registrations: Registrations) -> tuple[str, tuple[str, ...]]:
+        return by_hand.find_url(
+            registrations, branch, service, default_service=reach.default_service
+        )
+
+    found, remarks = _at_once(reach, work)
+    click.echo(found)
+    _warn(*remarks)
+
+
+@commands.command(epilog=EXIT_CODES)
+@place_options
+@registry_options
+def where(**given: str) -> None:
+    """Print the address that would be registered, and which source said so; changes nothing.
+
+    Asked in this order: IP and HOST_PORT, PORT, the interface that reaches the registry. ECS, EC2
+    and Docker are not asked yet.
+    """
+    settings = read_place(given)
+    instance.warn_of_missing_sources(settings)
+    place = within(ONE_SHOT_S, lambda: find_place(settings), unknown="no source answered in time")
+    click.echo(f"{place.address}  (ip: {place.ip.source}; port: {place.port.source})")
+
+
+def _at_once(reach: Reach, work: Callable[[Registrations], T]) -> T:
+    names = ", ".join(reach.etcd.endpoints)
+    return within(
+        ONE_SHOT_S,
+        lambda: work(by_hand.open_registrations(reach)),
+        unknown=f"etcd at {names} did not answer within {ONE_SHOT_S:g} s",
+    )
+
+
+def _wait(reach: Reach, revision: int, wait_s: float | None, *, removal: bool) -> None:
+    if wait_s is None:
+        return
+    by_hand.wait_applied(
+        by_hand.open_registrations(reach), revision, removal=removal, within_s=wait_s
+    )
+    click.echo("every live frontend has applied it")
+
+
+def _warn(*sentences: str) -> None:
+    for sentence in sentences:
+        click.echo(listing.printable(f"registrar: {sentence}"), err=True)
+
+
+def main(arguments: Any = None) -> None:
+    """Run a command as the whole process."""
+    run_program(commands, "registrar", arguments)

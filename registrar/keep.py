@@ -1,0 +1,212 @@
+"""Keeps one registration alive, for ever: register, refresh, look, put back.
+
+Nothing that the registry does ends it: an outage of an hour is an hour of tries, and a lease that
+is gone is a new lease. Clock and waiting are arguments, so an hour takes no time in a test.
+"""
+
+import logging
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from registry.claims import Claim
+from registry.faults import Fault, LeaseLost, StoreDenied
+from registry.keys import RouteKey
+from registry.records import Address, InstanceRecord, State
+from registry.registrations import Registered, Registrations, instant
+
+RETRY_FIRST_S = 0.05
+"""The upper end of the first pause; it doubles, so that a crowd of registrars spreads."""
+
+RETRY_MOST_S = 1.0
+"""The upper end of every later one: nobody is missed for longer than a second (contract 5)."""
+
+DENIED_S = 30.0
+"""Between tries where we were refused: only an operator can change that (contract 5)."""
+
+REFRESHES = 3
+"""Refreshes in the life of a lease, so that two may fail."""
+
+JITTER = 0.1
+"""Part of a pause by which it varies, so that those who started together drift apart."""
+
+REPEAT_S = 60.0
+"""How often one and the same trouble is told again."""
+
+log = logging.getLogger("registrar")
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Where time comes from.
+
+    Attributes:
+        wait: Waits for so many seconds, or until we are to stop, and says whether we are.
+        clock: A clock that only goes forward.
+        now: The time of day, for the record.
+    """
+
+    wait: Callable[[float], bool]
+    clock: Callable[[], float] = time.monotonic
+    now: Callable[[], float] = time.time
+
+
+@dataclass(slots=True)
+class Hold:
+    """What this registration has in the registry, as far as we know.
+
+    Attributes:
+        lease: 0 for none. A key may be on it even if we have not heard so.
+        registered: The route was written on this lease.
+        record: What stands in the route; None until the address is known.
+        claim: The labels that are ours; kept when the registry loses them.
+    """
+
+    lease: int = 0
+    registered: bool = False
+    record: InstanceRecord | None = None
+    claim: Claim | None = None
+
+
+class Keep:
+    """One registration, kept alive by whoever calls ``run``.
+
+    Attributes:
+        held: What it has; to be changed by nobody while ``run`` runs.
+    """
+
+    def __init__(
+        self,
+        registrations: Registrations,
+        key: RouteKey,
+        *,
+        locate: Callable[[], Address],
+        ttl_s: int,
+        default_service: str,
+        timing: Timing,
+        on_registered: Callable[[Registered], None] = lambda _: None,
+        give_up_when_denied: bool = False,
+        rng: random.Random | None = None,
+    ) -> None:
+        """Touches nothing yet.
+
+        Args:
+            locate: Finds out where we are; asked until it answers.
+            on_registered: Told once, of the first registration.
+            give_up_when_denied: Let ``run`` end with the refusal instead of trying on.
+        """
+        self.registrations = registrations
+        self.key = key
+        self.held = Hold()
+        self._locate = locate
+        self._ttl_s = ttl_s
+        self._lasts_s = ttl_s
+        self._default_service = default_service
+        self._timing = timing
+        self._on_registered = on_registered
+        self._give_up_when_denied = give_up_when_denied
+        self._rng = rng or random.Random()  # noqa: S311 - spreads tries, guards nothing
+        self._backoff_s = RETRY_FIRST_S
+        self._trouble = ""
+        self._trouble_at = self._told_at = 0.0
+        self._announced = False
+
+    def run(self) -> None:
+        """Go on until ``wait`` says stop. The registration is left as it is then.
+
+        Raises:
+            StoreDenied: Only if it was made to give up then.
+        """
+        delay_s = 0.0
+        while not self._timing.wait(delay_s):
+            delay_s = self._turn()
+
+    def _turn(self) -> float:
+        """One step: register, or refresh and look. Gives the seconds until the next one."""
+        started_at = self._timing.clock()
+        try:
+            if self.held.registered:
+                self._refresh()
+            else:
+                self._register()
+        except LeaseLost as fault:
+            log.warning("%s; registering again", fault, extra=self._words())
+            self.held.lease, self.held.registered = 0, False
+            # a registry that loses every lease at once must not be asked in a circle
+            return self._pause()
+        except StoreDenied as fault:
+            if self._give_up_when_denied:
+                raise
+            self._tell(fault)
+            return self._vary(DENIED_S)
+        except Fault as fault:
+            self._tell(fault)
+            return self._pause()
+        self._tell(None)
+        self._backoff_s = RETRY_FIRST_S
+        return max(0.0, self._vary(self._lasts_s / REFRESHES) - (self._timing.clock() - started_at))
+
+    def _register(self) -> None:
+        held = self.held
+        if held.record is None:
+            address = self._locate()
+            held.record = InstanceRecord(address, State.READY, instant(self._timing.now()))
+        if not held.lease:
+            lease = self.registrations.store.grant(self._ttl_s)
+            held.lease, self._lasts_s = lease.id, lease.ttl_s
+        default_service = self._default_service
+        if held.claim is None:
+            default_service = self.registrations.default_service() or default_service
+        done = self.registrations.register(
+            self.key,
+            held.record,
+            lease=held.lease,
+            default_service=default_service,
+            held=held.claim,
+        )
+        held.claim, held.registered = done.claim, True
+        log.info("registered %s", held.record.address, extra=self._words(revision=done.revision))
+        for conflict in done.conflicts:
+            log.warning("%s", conflict.reason, extra=self._words())
+        if not self._announced:
+            self._announced = True
+            self._on_registered(done)
+
+    def _refresh(self) -> None:
+        held = self.held
+        self._lasts_s = self.registrations.store.refresh(held.lease)
+        if held.record is None or self.registrations.check(
+            self.key, held.record, lease=held.lease, claim=held.claim
+        ):
+            return
+        log.warning("somebody removed our key or changed it; putting it back", extra=self._words())
+        held.registered = False
+        self._register()
+
+    def _tell(self, fault: Fault | None) -> None:
+        """Say when trouble begins, changes, goes on for long, and ends; not every second."""
+        now = self._timing.clock()
+        if fault is None:
+            if self._trouble:
+                text = "the registry takes us again after %.0f s"
+                log.info(text, now - self._trouble_at, extra=self._words())
+            self._trouble = ""
+            return
+        if not self._trouble:
+            self._trouble_at = now
+        if str(fault) != self._trouble or now - self._told_at >= REPEAT_S:
+            self._told_at = now
+            log.warning("%s; trying on", fault, extra=self._words())
+        self._trouble = str(fault)
+
+    def _pause(self) -> float:
+        pause_s = self._rng.uniform(0, self._backoff_s)
+        self._backoff_s = min(2 * self._backoff_s, RETRY_MOST_S)
+        return pause_s
+
+    def _vary(self, pause_s: float) -> float:
+        return pause_s * self._rng.uniform(1 - JITTER, 1 + JITTER)
+
+    def _words(self, **more: object) -> dict[str, object]:
+        return {"branch": self.key.branch, "service": self.key.service, **more}

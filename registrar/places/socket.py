@@ -1,0 +1,40 @@
+"""The last source: the address of the interface that reaches the registry.
+
+Connecting a UDP socket sends nothing; the kernel only picks the route, and with it our address.
+It is right wherever others reach us at the address that we speak from: on one machine, in the
+host's network, in a network of containers that the frontend is part of.
+"""
+
+import ipaddress
+import socket
+from collections.abc import Iterable
+from typing import Any
+from urllib.parse import urlsplit
+
+
+def look(endpoints: Iterable[str]) -> tuple[str, int]:
+    """Our address towards the first endpoint that there is a route to."""
+    for endpoint in endpoints:
+        parts = urlsplit(endpoint)
+        try:
+            found = socket.getaddrinfo(parts.hostname, parts.port, type=socket.SOCK_DGRAM)
+        except (OSError, UnicodeError):
+            # no such host, or a name that cannot be one
+            continue
+        for family, _, _, _, target in found:
+            ip = _source_ip(family, target)
+            if ip:
+                return ip, 0
+    return "", 0
+
+
+def _source_ip(family: int, target: tuple[Any, ...]) -> str:
+    """The address that we speak from to a target; empty if there is no route to it."""
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect(target)
+            ip = str(probe.getsockname()[0])
+    except OSError:
+        return ""
+    # a link-local address carries the name of one link, and holds for nobody else
+    return "" if ipaddress.ip_address(ip.partition("%")[0]).is_link_local else ip

@@ -1,0 +1,214 @@
+"""One registration beside whatever is announced: kept by a thread of its own, taken out in order.
+
+All calls to the registry are made by that one thread, so that nothing is written after it was
+deleted. Whoever started it never waits for a call: each step has a point in time at which it is
+given up, and then the command is told to end although the registry has not answered.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from registrar.connections import Connections
+from registrar.keep import DENIED_S, Keep
+from registry.faults import Fault
+from registry.records import State
+
+ANSWER_S = 0.6
+"""For the registry's first answer after we were told to stop; it takes milliseconds."""
+
+LAST_S = 0.3
+"""For deleting the key of a registry that did not give one: with it, not yet a second."""
+
+REMOVAL_S = 0.8
+"""For all of it where nothing was waited for before: not yet a second either."""
+
+SLACK_S = 2.0
+"""Over a time that is kept anyway: a call of that length may have begun at its end."""
+
+LOOK_S = 0.05
+"""Between two looks at the open connections."""
+
+log = logging.getLogger("registrar")
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long others are waited for at the end.
+
+    Attributes:
+        release_timeout_s: For frontends to let go.
+        drain_s: For requests in flight.
+        sees_connections: The command's connections are in our network namespace for certain; else
+            they count only where somebody listens on the port.
+    """
+
+    release_timeout_s: float
+    drain_s: float
+    sees_connections: bool = True
+
+
+class Registration:
+    """A kept registration, and the way out of it.
+
+    Attributes:
+        refusal: What ended it before its time, if it was made to give up when refused.
+    """
+
+    def __init__(
+        self,
+        make_keep: Callable[[Callable[[float], bool]], Keep],
+        *,
+        patience: Patience,
+        connections: Callable[[], Connections | None],
+        wake: Callable[[], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Starts nothing yet.
+
+        Args:
+            make_keep: Given the waiting, makes what keeps the registration.
+            connections: Looks at the connections of the service.
+            wake: Called whenever whoever waits should look again.
+        """
+        self.refusal: Fault | None = None
+        self._give_up_at: float | None = None
+        self._stop = threading.Event()
+        self._hurry = threading.Event()
+        self._over = threading.Event()
+        self._keep = make_keep(self._stop.wait)
+        self._patience = patience
+        self._connections = connections
+        self._wake = wake
+        self._clock = clock
+        self._let_go: Callable[[], None] = lambda: None
+        # a daemon: a call that nobody answers must not hold up the end of the process
+        self._thread = threading.Thread(target=self._work, name="registration", daemon=True)
+
+    def start(self) -> None:
+        """Begin to register."""
+        self._thread.start()
+
+    def leave(self, let_go: Callable[[], None] = lambda: None) -> None:
+        """Begin to take it out.
+
+        Args:
+            let_go: Called when nobody sends requests any more and those in flight are done.
+        """
+        if self._stop.is_set():
+            return
+        self._let_go = let_go
+        self._give_up_at = self._clock() + ANSWER_S
+        self._stop.set()
+
+    def hurry(self, *, within_s: float = REMOVAL_S) -> None:
+        """Wait for nobody any more; what is left is to delete the key, and has so long."""
+        if not self._hurry.is_set():
+            self._hurry.set()
+            self._give_up_at = self._clock() + within_s
+
+    @property
+    def leaving(self) -> bool:
+        """Whether it is being taken out, or is out."""
+        return self._stop.is_set()
+
+    @property
+    def over(self) -> bool:
+        """Whether there is nothing left to be done."""
+        return self._over.is_set()
+
+    @property
+    def patience_s(self) -> float | None:
+        """Seconds that are left for what is being done; when they are over, it is time to hurry.
+
+        None where there is nothing to wait for.
+        """
+        if self._give_up_at is None or self._hurry.is_set() or self.over:
+            return None
+        return self._give_up_at - self._clock()
+
+    def finish(self) -> bool:
+        """Take it out at once, in less than a second; say whether that was done."""
+        self.leave()
+        self.hurry()
+        left_s = (self._give_up_at or 0.0) - self._clock()
+        return self._over.wait(max(0.0, left_s))
+
+    def _work(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self._keep.run()
+            except Fault as refusal:
+                self.refusal = refusal
+                break
+            except Exception:
+                # a mistake of ours must not leave the service unregistered for good
+                log.exception("a mistake of ours; please report it with this trace")
+                self._stop.wait(DENIED_S)
+        try:
+            if self.refusal is None:
+                self._take_out()
+        except Fault as fault:
+            log.warning("%s; the key goes when its lease ends", fault)
+        finally:
+            self._over.set()
+            self._wake()
+
+    def _take_out(self) -> None:
+        held = self._keep.held
+        try:
+            if held.registered:
+                self._drain()
+        except Fault as fault:
+            log.warning("%s; not waiting for frontends", fault)
+        self._expect(REMOVAL_S)
+        self._let_go()
+        if held.lease:
+            self._keep.registrations.deregister(self._keep.key)
+            self._keep.registrations.store.revoke(held.lease)
+            log.info("deregistered")
+
+    def _drain(self) -> None:
+        keep, patience = self._keep, self._patience
+        if keep.held.record is None:
+            return
+        record = replace(keep.held.record, state=State.DRAINING)
+        revision = keep.registrations.restate(keep.key, record, lease=keep.held.lease)
+        if self._hurry.is_set():
+            return
+        log.info("draining: no new requests, waiting for frontends to let go")
+        self._expect(patience.release_timeout_s + SLACK_S)
+        late = keep.registrations.wait_applied(
+            revision,
+            removal=True,
+            within_s=patience.release_timeout_s,
+            wait=self._hurry.wait,
+            clock=self._clock,
+        )
+        for frontend in late:
+            log.warning("frontend %s has not let go in time", frontend)
+        if not late:
+            log.info("all frontends have let go")
+        self._expect(patience.drain_s + SLACK_S)
+        self._wait_idle()
+
+    def _wait_idle(self) -> None:
+        """Wait until no request can be in flight, at most as long as we were told to."""
+        give_up_at = self._clock() + self._patience.drain_s
+        while (left_s := give_up_at - self._clock()) > 0:
+            found = self._connections()
+            seen = found is not None and (self._patience.sees_connections or found.listens)
+            if seen and found is not None and not found.established:
+                log.info("no connection is left")
+                return
+            if self._hurry.wait(min(LOOK_S, left_s)):
+                return
+        log.info("requests in flight had %g s", self._patience.drain_s)
+
+    def _expect(self, within_s: float) -> None:
+        if not self._hurry.is_set():
+            self._give_up_at = self._clock() + within_s
+            # whoever waits has an earlier time in mind
+            self._wake()

@@ -1,0 +1,229 @@
+"""What the registrar is told: by flags, else by the variables of the same names."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+import click
+
+from registrar.places import PlaceSettings
+from registry.etcd import EtcdSettings
+from registry.keys import Keyspace, check_name
+from registry.names import service_slug
+from registry.records import Address
+from registry.settings import (
+    Problems,
+    option,
+    parse_port,
+    parse_seconds,
+    read_registry,
+    registry_options,
+)
+
+Command = TypeVar("Command", bound=Callable[..., object])
+
+TTL_LEAST_S = 2
+"""Etcd itself makes two seconds of one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """Which registry a command works on.
+
+    Attributes:
+        default_service: The service that the short host leads to, unless a frontend says another.
+    """
+
+    etcd: EtcdSettings
+    keys: Keyspace
+    default_service: str
+
+
+@dataclass(frozen=True, slots=True)
+class RegistrarSettings:
+    """What is registered, where, and how patiently it is taken out.
+
+    Attributes:
+        ttl_s: How long the registration outlives its registrar.
+        drain_s: How long requests in flight are waited for, at most.
+        release_timeout_s: How long frontends are waited for, at most.
+        wait_s: How long to wait until a registration is applied, to report it; None for not.
+    """
+
+    reach: Reach
+    branch: str
+    service: str
+    place: PlaceSettings
+    ttl_s: int = 15
+    drain_s: float = 2.0
+    release_timeout_s: float = 10.0
+    wait_s: float | None = None
+
+
+def instance_options(command: Command) -> Command:
+    """Give a click command the flags of what registers itself."""
+    options = (
+        click.option(
+            "--name",
+            envvar=["NAME", "BRANCH"],
+            default="",
+            show_envvar=True,
+            help="the branch, by the name that git knows it by",
+        ),
+        option("--service", "the service, such as web"),
+        option("--ttl", "seconds that it stays registered when we are gone", default="15"),
+        option("--drain", "seconds, at most, for requests in flight at the end", default="2"),
+        option("--release-timeout", "seconds, at most, for frontends to let go", default="10"),
+    )
+    for add in reversed(options):
+        command = add(command)
+    return place_options(registry_options(command))
+
+
+def place_options(command: Command) -> Command:
+    """Give a click command the flags that say where the service is."""
+    options = (
+        option("--port", "the port that the service listens on, inside its container"),
+        option("--ip", "the ip at which it is reached; found out unless given"),
+        option("--host-port", "the port at which it is reached; found out unless given"),
+    )
+    for add in reversed(options):
+        command = add(command)
+    return command
+
+
+def read_registrar(given: Mapping[str, str], *, wait: str) -> RegistrarSettings:
+    """Judge the settings of ``run`` and ``sidecar``.
+
+    Raises:
+        SettingsInvalid: Names everything that is missing or bad.
+    """
+    problems = Problems()
+    reach = _reach(given, problems)
+    place = _place(given, reach, problems)
+    if not place.port and not given["port"]:
+        problems.note("PORT is not set: the port that the service listens on")
+    branch = _name(
+        "NAME (or BRANCH)", given["name"], hint="the branch", check=check_name, problems=problems
+    )
+    service = _name(
+        "SERVICE", given["service"], hint="such as web", check=_check_service, problems=problems
+    )
+    settings = RegistrarSettings(
+        reach,
+        branch,
+        service,
+        place,
+        ttl_s=problems.read("TTL", given["ttl"], _parse_ttl, 15),
+        drain_s=problems.read("DRAIN", given["drain"], parse_seconds, 2.0),
+        release_timeout_s=problems.read(
+            "RELEASE_TIMEOUT", given["release_timeout"], parse_seconds, 10.0
+        ),
+        wait_s=problems.read("--wait", wait, parse_seconds, None) if wait else None,
+    )
+    problems.settle()
+    return settings
+
+
+def read_reach(given: Mapping[str, str]) -> Reach:
+    """Judge the settings of a command that only needs the registry.
+
+    Raises:
+        SettingsInvalid: Names everything that is missing or bad.
+    """
+    problems = Problems()
+    reach = _reach(given, problems)
+    problems.settle()
+    return reach
+
+
+def read_place(given: Mapping[str, str]) -> PlaceSettings:
+    """Judge the settings of ``where``, which works without a registry if it is told the ip.
+
+    Raises:
+        SettingsInvalid: Names everything that is missing or bad.
+    """
+    problems = Problems()
+    etcd = read_registry(given, problems).etcd
+    place = _place(given, Reach(etcd, Keyspace(), "") if etcd else None, problems)
+    if not (given["port"] or given["host_port"]):
+        problems.note("PORT is not set: the port that the service listens on")
+    if not (given["ip"] or etcd):
+        problems.note("neither IP nor REGISTRY_URL is set, so there is nothing to find the ip by")
+    problems.settle()
+    return place
+
+
+def read_seconds(**given: str) -> float | None:
+    """Judge one flag that is a number of seconds; None if it was not given.
+
+    Raises:
+        SettingsInvalid: It is no such number.
+    """
+    problems = Problems()
+    ((name, text),) = given.items()
+    found = problems.read(f"--{name}", text, parse_seconds, None) if text else None
+    problems.settle()
+    return found
+
+
+def check_branch_and_service(branch: str, service: str) -> None:
+    """Refuse names that cannot be registered.
+
+    Raises:
+        ValueError: Says why.
+    """
+    check_name(branch)
+    _check_service(service)
+
+
+def _reach(given: Mapping[str, str], problems: Problems) -> Reach:
+    registry = read_registry(given, problems)
+    if registry.etcd is None:
+        problems.note("REGISTRY_URL is not set: where etcd is, such as http://etcd:2379")
+    elif not registry.etcd.endpoints and not problems.found:
+        problems.note("REGISTRY_URL names no endpoint")
+    return Reach(registry.etcd or EtcdSettings(()), registry.keys, registry.default_service)
+
+
+def _place(given: Mapping[str, str], reach: Reach | None, problems: Problems) -> PlaceSettings:
+    return PlaceSettings(
+        ip=problems.read("IP", given["ip"], _parse_ip, "") if given["ip"] else "",
+        host_port=_port("HOST_PORT", given["host_port"], problems),
+        port=_port("PORT", given["port"], problems),
+        endpoints=reach.etcd.endpoints if reach else (),
+    )
+
+
+def _port(name: str, text: str, problems: Problems) -> int:
+    return problems.read(name, text, parse_port, 0) if text else 0
+
+
+def _name(
+    name: str, text: str, *, hint: str, check: Callable[[str], object], problems: Problems
+) -> str:
+    if not text:
+        problems.note(f"{name} is not set: {hint}")
+        return ""
+
+    def parse(text: str) -> str:
+        check(text)
+        return text
+
+    return problems.read(name, text, parse, "")
+
+
+def _check_service(service: str) -> None:
+    check_name(service)
+    service_slug(service)
+
+
+def _parse_ip(text: str) -> str:
+    return Address(text, 1).ip
+
+
+def _parse_ttl(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,9}", text):
+        raise ValueError("expected a whole number of seconds")
+    return int(parse_seconds(text, least=TTL_LEAST_S))

@@ -1,0 +1,33 @@
+"""``sidecar``: a registration without a command, until SIGTERM or SIGINT."""
+
+import signal
+from collections.abc import Callable
+
+from registrar import signals
+from registrar.entrypoint import leave_at_once
+from registrar.registration import LAST_S, Registration
+
+ENDING = frozenset({signal.SIGTERM, signal.SIGINT})
+
+
+def run_sidecar(make_registration: Callable[[], Registration]) -> int:
+    """Keep a service registered until we are told to end.
+
+    Raises:
+        StoreDenied: The registry refused us.
+    """
+    signals.block()
+    registration = make_registration()
+    registration.start()
+    while not registration.over:
+        arrived = signals.wait(registration.patience_s)
+        if arrived is None or (arrived.number in ENDING and registration.leaving):
+            if arrived is None:
+                registration.hurry(within_s=LAST_S)
+            if not registration.finish():
+                leave_at_once(0)
+        elif arrived.number in ENDING:
+            registration.leave()
+    if registration.refusal is not None:
+        raise registration.refusal
+    return 0

@@ -1,0 +1,85 @@
+"""Processes as /proc shows them, and those that a killed run has left."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from standalone.processes import Process, end, left_behind, nginx_left_behind
+from tests.etcd_server import wait_until
+
+
+@contextmanager
+def sleeping(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A process with a command line of our choice."""
+    with subprocess.Popen(
+        ["/bin/sh", "-c", "echo; read _", *arguments], stdin=-1, stdout=-1
+    ) as one:
+        assert one.stdout
+        one.stdout.readline()  # now it has its command line
+        yield one
+        one.kill()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "shown"),
+    [
+        (("/usr/bin/etcd", "--name", "default"), "etcd --name default (process 7)"),
+        (("nginx: master process /opt/nginx -p /x",), "nginx: master process (process 7)"),
+        (("/bin/evil\x1b[2J",), "evil?[2J (process 7)"),
+        (("python3", "x" * 80), f"python3 {'x' * 52}… (process 7)"),
+        ((), "a program (process 7)"),
+    ],
+)
+def test_a_process_is_shown_so_that_a_person_knows_it(
+    arguments: tuple[str, ...], shown: str
+) -> None:
+    assert str(Process(7, arguments)) == shown
+
+
+def test_only_what_was_started_on_the_very_folder_was_left_behind(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    with ExitStack() as running:
+        ours = {
+            running.enter_context(sleeping(*arguments)).pid
+            for arguments in (
+                ("--data-dir", f"{state}/etcd"),
+                ("--data-dir", f"{state}/etcd.new"),
+                ("run", "--state", f"{state}/regenerator"),
+            )
+        }
+        others = [
+            running.enter_context(sleeping(*arguments))
+            for arguments in (
+                ("--data-dir", f"{state}2/etcd"),
+                ("--state", f"{state}"),
+                (f"--state {state}/regenerator",),
+                (f"{state}/etcd",),
+            )
+        ]
+        found = left_behind(state)
+
+        assert {process.pid for process in found} == ours
+        assert end(found) == []
+        assert left_behind(state) == []
+        assert [other.poll() for other in others] == [None] * len(others)
+
+
+def test_a_pid_file_that_names_a_stranger_is_not_believed(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    assert nginx_left_behind(tmp_path) == set()
+
+    for text in ("", "x", str(os.getpgid(0))):
+        (run / "nginx.pid").write_text(text, encoding="ascii")
+        assert nginx_left_behind(tmp_path) == set()
+
+
+def test_one_that_has_ended_needs_no_ending() -> None:
+    with subprocess.Popen(["/bin/true"]) as gone:
+        wait_until(lambda: gone.poll() is not None)
+
+    assert end([Process(gone.pid, ("true",))]) == []
