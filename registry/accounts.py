@@ -15,7 +15,7 @@ def protect(etcd: Etcd, *, password: str) -> None:
         password: The root user's.
 
     Raises:
-        StoreDenied: It has users already.
+        StoreMisspoken: It has users already.
     """
     etcd.call("auth/user/add", name=ROOT, password=password)
     etcd.call("auth/user/grant", user=ROOT, role=ROOT)

@@ -103,7 +103,6 @@ def read_claims(
 def settle_labels(claims: Iterable[Claim], *, keys: Keyspace) -> Ownership:
     """Give every label one owner; the order in which the claims come does not show."""
     by_age = sorted(claims, key=lambda claim: (claim.create_revision, claim.key))
-    carried = {label for claim in by_age for label in claim.labels}
     owners: dict[str, ClaimKey] = {}
     held: dict[ClaimKey, tuple[str, ...]] = {}
     losers: list[Claim] = []
@@ -117,9 +116,7 @@ def settle_labels(claims: Iterable[Claim], *, keys: Keyspace) -> Ownership:
         held[claim.key] = claim.labels
     conflicts: list[Rejection] = []
     for claim in losers:
-        kept = tuple(
-            _own_or_other(claim, label, owners=owners, carried=carried) for label in claim.labels
-        )
+        kept = tuple(_own_or_other(claim, label, owners=owners) for label in claim.labels)
         held[claim.key] = tuple(label for label in kept if label)
         conflicts += [
             _conflict(claim, label, owners[label], now=now, keys=keys)
@@ -129,15 +126,14 @@ def settle_labels(claims: Iterable[Claim], *, keys: Keyspace) -> Ownership:
     return Ownership(held, owners, tuple(conflicts))
 
 
-def _own_or_other(
-    claim: Claim, label: str, *, owners: dict[str, ClaimKey], carried: Collection[str]
-) -> str:
+def _own_or_other(claim: Claim, label: str, *, owners: dict[str, ClaimKey]) -> str:
     """The label if it is the claim's own, else the first free form; empty if there is none."""
     if owners[label] == claim.key:
         return label
     long = long_labels(claim.key.branch, claim.key.service)
     forms = long if label in long else short_labels(claim.key.branch)
-    free = next((form for form in forms if form not in carried and form not in owners), "")
+    # every label that any claim carries has its owner by now, so what is free is carried by none
+    free = next((form for form in forms if form not in owners), "")
     if free:
         owners[free] = claim.key
     return free

@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Any, NamedTuple, TypeVar
 
 from registry.faults import LeaseLost
-from registry.gateway import EtcdSettings, Gateway, Parse
+from registry.gateway import Gateway, Parse
 from registry.snapshot import Entry, Snapshot
 from registry.transactions import (
     Commit,
@@ -26,6 +26,7 @@ from registry.transactions import (
     put,
     unchanged,
 )
+from registry.transport import EtcdSettings
 from registry.watch import Following
 from registry.wire import (
     Batch,

@@ -9,9 +9,9 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import NamedTuple
 
+from registry.audit import count_missed
 from registry.etcd import READ_TIMEOUT_S, Batch, Etcd, Following
 from registry.faults import Fault, StoreDenied, StoreMisspoken, WatchCompacted
 from registry.handover import Handover
@@ -27,9 +27,6 @@ etcd that is back is found within a second, and a crowd of clients does not come
 
 DENIED_PAUSE_S = 30.0
 """Somebody has to change a role or a password; asking faster only fills etcd's log."""
-
-LEFT_S = 1.0
-"""How soon a thread that waits for an event notices that nobody needs it any more."""
 
 log = logging.getLogger("registry")
 
@@ -53,7 +50,8 @@ class Follower:
         prefix: What the keys begin with.
         relist_s: About how often to read everything again, whatever the watch says.
         rng: Spreads the tries and the lists of many followers.
-        heed: Whether a change of this key is worth a snapshot. One that is not shows in the next.
+        heed: Whether a change of this key is worth a snapshot; what is not shows in the next one.
+            Called in the follower's thread.
         on_trouble: Called by the reader's own thread, between two snapshots: with the fault for
             each try that came to nothing, with None when etcd answers again.
         read_timeout_s: Silence after which the watch is opened anew.
@@ -113,21 +111,6 @@ class Follower:
         if (following := self._following) is not None:
             following.close()
 
-    @contextmanager
-    def stopped_by(self, event: threading.Event) -> Iterator[None]:
-        """Stop when the event is set, as long as this context lasts."""
-
-        def wait() -> None:
-            while not (event.wait(LEFT_S) or self._handover.ended):
-                pass
-            self.stop()
-
-        threading.Thread(target=wait, name="stop following", daemon=True).start()
-        try:
-            yield
-        finally:
-            self.stop()
-
     def _run(self) -> None:
         try:
             while not self._handover.ended:
@@ -138,10 +121,10 @@ class Follower:
     def _try(self) -> float:
         """List if it is time to, and follow until the watch ends; the pause before the next try."""
         try:
-            if self._snapshot is None or self._clock() >= self._relist_at:
-                self._list()
-            if self._snapshot is not None:
-                self._follow(self._snapshot)
+            snapshot = self._snapshot
+            if snapshot is None or self._clock() >= self._relist_at:
+                snapshot = self._list()
+            self._follow(snapshot)
         except WatchCompacted as fault:
             # ordinary for a quiet prefix in a busy store
             log.info("%s; reading the registry again", fault)
@@ -151,18 +134,23 @@ class Follower:
             return self._note_trouble(fault)
         return 0.0
 
-    def _list(self) -> None:
+    def _list(self) -> Snapshot:
         known, fresh = self._snapshot, self._etcd.list(self._prefix)
         if known is not None and known.entries and not fresh.entries:
             log.warning("etcd lists no key where there were %d; asking again", len(known.entries))
             fresh = self._etcd.list(self._prefix)
         self._note_answer()
         if known is not None and self._watched:
-            _note_differences(known, fresh)
+            missed = count_missed(known, fresh)
+            if any(missed):
+                text = "a list differs from what the watch had shown: %d keys written, %d gone"
+                log.warning(text, *missed)
         self._watched = False
         # a tenth earlier or later, so that frontends started together do not list together
         self._relist_at = self._clock() + self._relist_s * self._rng.uniform(0.9, 1.1)
-        self._give(fresh)
+        self._snapshot = fresh
+        self._handover.offer(fresh)
+        return fresh
 
     def _follow(self, snapshot: Snapshot) -> None:
         limit_s = max(min(self._read_timeout_s, self._relist_at - self._clock()), PAUSE_FIRST_S)
@@ -178,7 +166,7 @@ class Follower:
             self._pause_s = PAUSE_FIRST_S
             self._watched = False
             for batch in following:
-                self._take(batch)
+                snapshot = self._take(snapshot, batch)
                 if self._clock() >= self._relist_at:
                     break
             self._watched = True
@@ -187,10 +175,7 @@ class Follower:
         """See that the watch is on the history that the snapshot is of.
 
         A member may lag behind the others, so a revision that went back is only a suspicion; a
-        read is answered by the quorum and settles it.
-
-        Raises:
-            StoreMisspoken: It is another store. The next try lists it.
+        read is answered by the quorum and settles it. What is another store is listed next.
         """
         cluster_id, revision = following.cluster_id, following.revision
         if cluster_id == snapshot.cluster_id and revision < snapshot.revision:
@@ -204,18 +189,11 @@ class Follower:
                 f" that {snapshot.cluster_id} at {snapshot.revision}); reading it again"
             )
 
-    def _take(self, batch: Batch) -> None:
-        if self._snapshot is None:
-            return
-        snapshot = self._snapshot.after(batch.changes, revision=batch.revision)
+    def _take(self, snapshot: Snapshot, batch: Batch) -> Snapshot:
+        self._snapshot = snapshot.after(batch.changes, revision=batch.revision)
         if any(self._heed(change.key) for change in batch.changes):
-            self._give(snapshot)
-        else:
-            self._snapshot = snapshot
-
-    def _give(self, snapshot: Snapshot) -> None:
-        self._snapshot = snapshot
-        self._handover.offer(snapshot)
+            self._handover.offer(self._snapshot)
+        return self._snapshot
 
     def _note_answer(self) -> None:
         if self._in_trouble:
@@ -230,43 +208,3 @@ class Follower:
         pause_s = self._rng.uniform(0, self._pause_s)
         self._pause_s = min(2 * self._pause_s, PAUSE_MAX_S)
         return pause_s
-
-
-def snapshots(
-    etcd: Etcd,
-    prefix: bytes,
-    *,
-    stop: threading.Event,
-    rng: random.Random,
-    relist_s: float = RELIST_S,
-    clock: Callable[[], float] = time.monotonic,
-    heed: Callable[[bytes], bool] = lambda _key: True,
-    on_trouble: Callable[[Fault | None], None] = lambda _fault: None,
-) -> Iterator[Snapshot]:
-    """``Follower.snapshots`` for who stops by an event."""
-    follower = Follower(
-        etcd, prefix, rng=rng, relist_s=relist_s, clock=clock, heed=heed, on_trouble=on_trouble
-    )
-    with follower.stopped_by(stop):
-        yield from follower.snapshots()
-
-
-def _note_differences(known: Snapshot, fresh: Snapshot) -> None:
-    """Say what a list shows that the watch should have shown.
-
-    Only what was written up to the last batch counts. A deletion leaves no revision behind, so
-    one that was under way while we listed is counted, too.
-    """
-    missed = sum(
-        known.entries.get(entry.key) != entry
-        for entry in fresh.entries.values()
-        if entry.mod_revision <= known.revision
-    )
-    gone = len(known.entries.keys() - fresh.entries.keys())
-    if fresh.cluster_id == known.cluster_id and (missed or gone):
-        log.warning(
-            "a list at revision %d differs from what the watch had shown: %d keys written, %d gone",
-            fresh.revision,
-            missed,
-            gone,
-        )

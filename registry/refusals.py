@@ -43,12 +43,13 @@ def judge(error: Any, *, status: int = 200) -> Refused:
     """
     if not isinstance(error, dict):
         return _judge_stranger(str(error), status)
-    code = error.get("grpc_code") or error.get("code") or 0
+    code = error.get("grpc_code") or error.get("code")
     text = printable(str(error.get("message") or error.get("error") or "no reason given"))
     for part, verdict in _BY_TEXT:
         if part in text:
             return Refused(verdict, text)
-    return Refused(_BY_CODE.get(code, Verdict.RETRY), text)
+    verdict = _BY_CODE.get(code, Verdict.RETRY) if isinstance(code, int) else Verdict.RETRY
+    return Refused(verdict, text)
 
 
 def judge_answer(status: int, text: bytes) -> Refused:

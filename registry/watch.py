@@ -114,7 +114,7 @@ class Following:
         self._token = token
         # connections of its own: a watch keeps one busy for as long as it lives
         self._adapter = HTTPAdapter(pool_connections=1, pool_maxsize=1)
-        response = gateway.post(
+        response = gateway.transport.post(
             "watch",
             watch_body(prefix, from_revision=from_revision),
             adapter=self._adapter,
@@ -122,7 +122,7 @@ class Following:
             token=token,
         )
         self._stream = Stream(response, endpoint=endpoint)
-        self._stream.wait_at_most(gateway.call_timeout_s)
+        self._stream.wait_at_most(gateway.transport.call_timeout_s)
         try:
             opened = self._open()
         except BaseException:

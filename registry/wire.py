@@ -106,7 +106,7 @@ def understand(text: bytes, parse: Callable[[dict[str, Any]], T]) -> T:
     """
     try:
         return parse(json.loads(text))
-    except (ValueError, KeyError, TypeError, AttributeError) as exc:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as exc:
         raise Refused(
             Verdict.STRANGE, f"the answer is not what etcd would say: {printable(text)}"
         ) from exc

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from registry.etcd import Etcd
-from registry.following import snapshots
+from registry.following import Follower
 from registry.snapshot import Snapshot
 from tests.black_hole import BlackHole
 from tests.etcd_server import EtcdServer, wait_until
@@ -135,29 +135,10 @@ def test_a_watch_that_lost_an_event_is_found_out(
     assert "1 keys written, 0 gone" in caplog.text
 
 
-def test_an_event_stops_it_as_well(etcd: Etcd) -> None:
-    etcd.write(b"/a/1", b"")
-    stop = threading.Event()
-    seen: list[Snapshot] = []
-
-    def read() -> None:
-        for snapshot in snapshots(etcd, b"/a/", stop=stop, rng=random.Random(1)):  # noqa: S311 - pauses
-            seen.append(snapshot)  # noqa: PERF402 - it does not end
-
-    thread = threading.Thread(target=read)
-    thread.start()
-    try:
-        wait_until(lambda: seen)
-    finally:
-        stop.set()
-        thread.join(0.2)
-    assert not thread.is_alive()
-
-
 def test_whoever_lets_go_of_the_iterator_stops_it(etcd: Etcd) -> None:
     etcd.write(b"/a/1", b"")
     before = threading.active_count()
-    iterator = snapshots(etcd, b"/a/", stop=threading.Event(), rng=random.Random(1))  # noqa: S311 - pauses
+    iterator = Follower(etcd, b"/a/", rng=random.Random(1)).snapshots()  # noqa: S311 - pauses
     assert next(iterator).entries.keys() == {b"/a/1"}
     assert isinstance(iterator, Generator)
     iterator.close()
