@@ -40,6 +40,7 @@ _EXIT_CODES = """Exit codes: 2 usage, 69 unavailable, 70 our bug, 75 try again, 
 
 
 @click.group(epilog=_EXIT_CODES, context_settings={"max_content_width": 100})
+@click.version_option(package_name="branchfront")
 def commands() -> None:
     """Keep an nginx at what the registry says."""
 

@@ -134,14 +134,15 @@ class Generations:
         """
         with _writing(self.state):
             (self.state / "live" / generation).touch()
-            beside = self.state / "conf.d.new"
-            beside.unlink(missing_ok=True)
-            beside.symlink_to(f"generations/{generation}")
-            beside.rename(self._link)
+            _relink(self._link, f"generations/{generation}")
 
     def retire_others(self, generation: str) -> None:
-        """From now on only workers of this generation answer from their own table."""
+        """From now on only workers of this generation answer from their own table.
+
+        All others send what comes to them to this generation's own socket.
+        """
         with _writing(self.state):
+            _relink(self.state / "run" / "hop.sock", f"{generation}.sock")
             for marker in (self.state / "live").iterdir():
                 if marker.name != generation:
                     marker.unlink(missing_ok=True)
@@ -172,6 +173,14 @@ def write_tree(tree: Tree, folder: Path) -> None:
         path = folder / name
         path.parent.mkdir(exist_ok=True)
         path.write_text(text)
+
+
+def _relink(link: Path, target: str) -> None:
+    """Lead a link elsewhere; nobody ever finds it missing."""
+    beside = link.with_name(f"{link.name}.new")
+    beside.unlink(missing_ok=True)
+    beside.symlink_to(target)
+    beside.rename(link)
 
 
 def _write_whole(path: Path, text: str) -> None:

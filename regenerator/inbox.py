@@ -26,6 +26,7 @@ class Inbox:
         self._snapshot: Snapshot | None = None
         self._are_templates_saved = False
         self._is_stopping = False
+        self._raised: BaseException | None = None
 
     def put(self, snapshot: Snapshot) -> None:
         """Leave the registry's newest state."""
@@ -45,13 +46,26 @@ class Inbox:
             self._is_stopping = True
             self._changed.notify()
 
+    def fail(self, raised: BaseException) -> None:
+        """Say that a thread has ended by what nobody expected; the loop cannot go on blind."""
+        with self._changed:
+            self._raised = raised
+            self._changed.notify()
+
     def wait(self, seconds: float) -> News:
-        """What is new, as soon as there is something, or nothing after so many seconds."""
+        """What is new, as soon as there is something, or nothing after so many seconds.
+
+        Raises:
+            BaseException: What a thread has ended by.
+        """
         with self._changed:
             self._changed.wait_for(self._has_news, timeout=seconds)
+            if self._raised is not None:
+                raise self._raised
             news = News(self._snapshot, self._are_templates_saved, self._is_stopping)
             self._snapshot, self._are_templates_saved = None, False
             return news
 
     def _has_news(self) -> bool:
-        return self._snapshot is not None or self._are_templates_saved or self._is_stopping
+        has_news = self._snapshot is not None or self._are_templates_saved
+        return has_news or self._is_stopping or self._raised is not None

@@ -3,6 +3,8 @@
 import ipaddress
 import socket
 from collections.abc import Iterable
+from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 
 from registry.records import Address
@@ -47,19 +49,26 @@ def reached_at(listener: Address) -> Address:
 def machine_ips() -> frozenset[str]:
     """The addresses of this machine's interfaces, loopback among them."""
     ips = {"127.0.0.1", "::1"}
-    try:
-        previous = ""
-        for line in Path("/proc/net/fib_trie").read_text().splitlines():
-            if "/32 host LOCAL" in line:
-                ips.add(previous)
-            previous = line.rpartition(" ")[2]
-        for line in Path("/proc/net/if_inet6").read_text().splitlines():
-            ips.add(str(ipaddress.IPv6Address(bytes.fromhex(line.split()[0]))))
-    except OSError:
-        # elsewhere than on Linux: what the name of this machine resolves to
-        found = socket.getaddrinfo(socket.gethostname(), None)
-        ips |= {str(ipaddress.ip_address(str(one[4][0]).partition("%")[0])) for one in found}
+    routes = _lines("/proc/net/fib_trie")
+    for address, kind in pairwise(routes):
+        if "/32 host LOCAL" in kind:
+            ips.add(address.rpartition(" ")[2])
+    # there is no such file where IPv6 is switched off
+    for line in _lines("/proc/net/if_inet6"):
+        ips.add(str(ipaddress.IPv6Address(bytes.fromhex(line.split()[0]))))
+    if not routes:
+        # elsewhere than on Linux: what the name of this machine resolves to, if it does
+        with suppress(OSError):
+            found = socket.getaddrinfo(socket.gethostname(), None)
+            ips |= {str(ipaddress.ip_address(str(one[4][0]).partition("%")[0])) for one in found}
     return frozenset(ips)
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        return Path(path).read_text().splitlines()
+    except OSError:
+        return []
 
 
 def _is_wildcard(listener: Address) -> bool:

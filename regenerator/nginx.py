@@ -135,14 +135,24 @@ class Nginx:
         return self.is_alive() and not self.workers() and not self.serving()
 
     def serving(self) -> str:
-        """The generation that nginx answers with on a new connection; empty if it does not."""
+        """The generation that nginx answers with on a new connection; empty if it does not.
+
+        For about 100 ms after a reload that may be the one before.
+        """
+        return self._ask("marker")
+
+    def answers(self, generation: str) -> bool:
+        """Whether workers of this generation accept connections."""
+        return self._ask(generation) == generation
+
+    def _ask(self, name: str) -> str:
         # by way of the folder's descriptor: its path may be too long for a socket
         folder = os.open(self._state / "run", os.O_RDONLY | os.O_DIRECTORY)
         try:
             with socket.socket(socket.AF_UNIX) as link:
                 link.settimeout(1.0)  # nothing but a stuck nginx needs longer
-                link.connect(f"/proc/self/fd/{folder}/marker.sock")
-                link.sendall(b"GET /generation HTTP/1.0\r\n\r\n")
+                link.connect(f"/proc/self/fd/{folder}/{name}.sock")
+                link.sendall(b"GET /generation HTTP/1.0\r\nHost: marker\r\n\r\n")
                 answer = b"".join(iter(lambda: link.recv(4096), b""))
         except OSError:
             return ""
@@ -154,7 +164,8 @@ class Nginx:
     def workers(self) -> set[int]:
         """The workers that accept connections."""
         own = processes.children(self._master) if self._master else []
-        return {pid for pid in own if _RETIRING not in processes.title(pid)}
+        # one that died and has no successor yet has no title
+        return {pid for pid in own if (called := processes.title(pid)) and _RETIRING not in called}
 
     def retiring(self) -> set[int]:
         """The workers of older generations that still serve a connection."""

@@ -8,18 +8,14 @@ the process between any two steps.
 import time
 from collections.abc import Iterator
 
-from regenerator import processes
 from regenerator.generations import Generations
 from regenerator.nginx import Nginx
 from regenerator.processes import POLL_S
 from regenerator.render import Tree
-from registry.faults import ConfigRejected, Fault, GenerationUnconfirmed, NginxDown
+from registry.faults import ConfigRejected, GenerationUnconfirmed, NginxDown
 
 CONFIRM_S = 20.0
 """From the signal to the new generation alone; 0.1 s is usual, 0.7 s at 10,000 blocks."""
-
-BLIND_S = 0.2
-"""Old workers answer for about 0.1 s; so long we wait where the kernel does not show them."""
 
 
 class Proxy:
@@ -35,7 +31,9 @@ class Proxy:
 
     def serving(self) -> str:
         """The generation that is served and has been confirmed; empty if there is none."""
-        return "" if self._is_strange else self._nginx.serving()
+        if self._is_strange or not self._nginx.answers(self._confirmed):
+            return ""
+        return self._confirmed
 
     def answering(self) -> str:
         """The generation that nginx answers with, confirmed or not; empty if it does not."""
@@ -80,9 +78,10 @@ class Proxy:
         return has_work and not self._nginx.is_alive()
 
     def old_generations(self) -> int:
-        """Generations of workers that are retiring and still serve a connection."""
+        """Generations before the newest whose workers live, be it that they are about to retire."""
         retiring = self._nginx.retiring()
-        self._old = [kept for one in self._old if (kept := one & retiring)]
+        alive = retiring | self._nginx.workers()
+        self._old = [kept for one in self._old if (kept := one & alive)]
         unknown = retiring.difference(*self._old)
         return len(self._old) + bool(unknown)
 
@@ -161,23 +160,30 @@ class Proxy:
         self._nginx.test(self._generations.state / "generations" / generation)
 
     def _took_effect(self, generation: str) -> bool:
-        """Whether, in time, the marker is the new one and every old worker accepts no more."""
-        old = self._old[-1] if self._old else set()
+        """Whether, in time, all that is served from now on can be made this generation."""
         give_up_at = time.monotonic() + CONFIRM_S
         while time.monotonic() < give_up_at and self._nginx.is_alive():
-            if self._nginx.serving() == generation and not old & self._nginx.workers():
-                if not processes.has_proc():
-                    time.sleep(BLIND_S)
+            if self._nginx.answers(generation) and not self._may_others_answer():
                 return True
             if self._nginx.objection():
                 return False
             time.sleep(POLL_S)
         return False
 
+    def _may_others_answer(self) -> bool:
+        """Whether workers accept that would not pass requests on to the new generation.
+
+        Those of an nginx that was taken over may do anything, so they have to retire first; all
+        others look for their marker file, whether they are retiring yet or not.
+        """
+        return self._is_strange and bool(self._old[-1] & self._nginx.workers())
+
     def _roll_back(self, generation: str) -> str:
         """Go back to what was served before; returns the sentence to raise."""
         # it may come to serve the new one after all; the next run then has to look closely
         self._is_strange = True
+        # those that were to retire go on
+        del self._old[-1:]
         serving = self._nginx.serving()
         if self._confirmed and serving != generation:
             self._generations.link(self._confirmed)
@@ -185,8 +191,3 @@ class Proxy:
                 self._nginx.reload()
         why = self._nginx.objection() or f"it did not within {CONFIRM_S:.0f} s; see its error log"
         return f"nginx was asked to serve {generation} and does not: {why}"
-
-
-def is_worth_another_try(fault: Fault) -> bool:
-    """Whether the same tree may pass later, with nothing changed in the registry."""
-    return not isinstance(fault, ConfigRejected) or isinstance(fault, NginxDown)

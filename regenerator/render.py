@@ -296,7 +296,9 @@ def _blamed(name: str) -> Iterator[None]:
 
 def _fault(name: str, exc: Exception) -> RenderFault:
     line = getattr(exc, "lineno", None)
-    where = getattr(exc, "name", None) or name
+    # other errors have a name as well, which is no template's
+    inner = getattr(exc, "name", None) if isinstance(exc, jinja2.TemplateError) else None
+    where = inner or name
     return RenderFault(f"template {where}{f' line {line}' if line else ''}: {exc}")
 
 
@@ -318,14 +320,15 @@ def _hash_sizes(routes: list[Route], *, domain: str) -> dict[str, int]:
 
     Source:
         ``ngx_hash_init``: a bucket has to hold a pointer, a length of two bytes and the key,
-        rounded up to 8, and a pointer behind the last one. Between the longest key, which is a
-        host or an id with an IPv6 address (47 + 1 + 47), and a few short ones: 256 bytes hold two
-        of the longest host with its label of 63 and a domain of 40.
+        rounded up to 8, and a pointer behind the last one. The longest key is a host or an id
+        with an IPv6 address (47 + 1 + 47). Where four times as many buckets as keys hold two of
+        the longest each, 20,000 keys found their place; where they held one, nginx complained.
     """
     labels = [len(label) for route in routes for label in route.labels]
     longest = max(47 + 1 + 47, max(labels, default=0) + 1 + len(domain))
+    element = 8 + (longest + 2 + 7) // 8 * 8
     bucket = 256
-    while bucket < longest + 2 + 8 + 8 + 8:
+    while bucket < 2 * element + 8:
         bucket *= 2
     keys = max(len(labels), sum(len(route.instances) for route in routes))
     return {"bucket_size": bucket, "max_size": max(2048, 4 * keys)}

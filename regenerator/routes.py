@@ -135,12 +135,15 @@ def build_routes(
     rejections += evicted.values()
 
     groups: dict[ClaimKey, list[_Held]] = {claim: [] for claim in owned.labels}
-    for one in sorted(held, key=attrgetter("created_at")):
+    for one in sorted(held, key=attrgetter("age")):
         if one.key not in evicted:
             groups.setdefault(one.owner, []).append(one)
     labels, unnamed = _labels(groups, owned, default_service=default_service)
     rejections += unnamed
-    routes = (_route(key, labels[key], tuple(groups[key])) for key in sorted(labels))
+    routes = (
+        _route(key, labels[key], tuple(groups[key]))
+        for key in sorted(labels, key=attrgetter("branch", "service"))
+    )
     return RouteTable(tuple(routes), tuple(sorted(rejections)))
 
 
@@ -161,6 +164,11 @@ class _Held:
     is_leased: bool
     created_at: int
 
+    @property
+    def age(self) -> tuple[int, bytes]:
+        """By which the newer one is greater; of those that one transaction wrote, the later key."""
+        return self.created_at, self.key
+
 
 def _below(snapshot: Snapshot, prefix: bytes) -> Iterable[Entry]:
     return [entry for key, entry in snapshot.entries.items() if key.startswith(prefix)]
@@ -172,7 +180,7 @@ def _below(snapshot: Snapshot, prefix: bytes) -> Iterable[Entry]:
 def _read(entry: Entry, keys: Keyspace, rules: AddressRules) -> _Held | Rejection:
     try:
         key = keys.parse(entry.key)
-        if not isinstance(key, RouteKey):
+        if not isinstance(key, RouteKey):  # pragma: no cover - nothing else lies below routes/
             raise ValueError("the key is not a route's")
         service_slug(key.service)
         record = parse_instance(entry.value)
@@ -216,7 +224,7 @@ def _evicted(held: Iterable[_Held]) -> dict[bytes, Rejection]:
             other = newest.setdefault(one.instance.address, one)
             if other is not one:
                 rivals += [one, other]
-                if one.created_at > other.created_at:
+                if one.age > other.age:
                     newest[one.instance.address] = one
     evicted: dict[bytes, Rejection] = {}
     for one in rivals:

@@ -48,6 +48,7 @@ def run(settings: RegeneratorSettings) -> None:
         _check_version(version)
         log.info("%s, state in %s", version, settings.state)
         inbox = Inbox()
+        threading.excepthook = lambda dead: inbox.fail(dead.exc_value or SystemExit(70))
         for number in (signal.SIGTERM, signal.SIGINT):
             # a lock may be held by the thread that the handler interrupts, so not from in here
             signal.signal(number, lambda *_: threading.Thread(target=inbox.stop).start())

@@ -41,6 +41,7 @@ log = logging.getLogger("registrar")
 
 
 @click.group(epilog=EXIT_CODES, context_settings={"max_content_width": 100})
+@click.version_option(package_name="branchfront")
 def commands() -> None:
     """Announce a service of a branch, so that it has a host that people can open."""
 

@@ -43,15 +43,13 @@ class Command:
     def send(self, number: int) -> None:
         """Pass a signal on; nothing happens if the command has ended."""
         with self._lock:
-            # after it was reaped its number may be somebody else's
-            if self.exit_code is None:
-                os.kill(self.pid, number)
-                self._told_to_end |= number == signal.SIGTERM
+            self._send(number)
 
     def end(self) -> None:
-        """Send SIGTERM, unless it has got one from us."""
-        if not self._told_to_end:
-            self.send(signal.SIGTERM)
+        """Send SIGTERM, unless it has got one from us; two threads may ask for it."""
+        with self._lock:
+            if not self._told_to_end:
+                self._send(signal.SIGTERM)
 
     def reap(self) -> None:
         """Bury every child that has ended: the command, and orphans that we inherited as PID 1."""
@@ -66,3 +64,9 @@ class Command:
                 if pid == self.pid:
                     code = os.waitstatus_to_exitcode(status)
                     self.exit_code = code if code >= 0 else SIGNALLED - code
+
+    def _send(self, number: int) -> None:
+        # after it was reaped its number may be somebody else's
+        if self.exit_code is None:
+            os.kill(self.pid, number)
+            self._told_to_end |= number == signal.SIGTERM

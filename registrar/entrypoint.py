@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from registrar import signals
 from registrar.command import Command
-from registrar.registration import LAST_S, Registration
+from registrar.registration import Registration
 
 log = logging.getLogger("registrar")
 
@@ -39,9 +39,7 @@ def run_command(
         if arrived is not None:
             _pass_on(arrived, command, registration)
         elif registration is not None:
-            log.warning("the registry does not answer; not waiting for it")
-            command.end()
-            registration.hurry(within_s=LAST_S)
+            registration.give_up()
         command.reap()
     if registration is not None and not registration.finish():
         leave_at_once(command.exit_code)

@@ -95,7 +95,8 @@ class Registration:
         """Begin to take it out.
 
         Args:
-            let_go: Called when nobody sends requests any more and those in flight are done.
+            let_go: Called when nobody sends requests any more and those in flight are done, or
+                when that cannot be waited for. Twice does no harm.
         """
         if self._stop.is_set():
             return
@@ -103,11 +104,15 @@ class Registration:
         self._give_up_at = self._clock() + ANSWER_S
         self._stop.set()
 
-    def hurry(self, *, within_s: float = REMOVAL_S) -> None:
-        """Wait for nobody any more; what is left is to delete the key, and has so long."""
-        if not self._hurry.is_set():
-            self._hurry.set()
-            self._give_up_at = self._clock() + within_s
+    def hurry(self) -> None:
+        """Wait for nobody any more; what is left is to delete the key."""
+        self._hurry_within(REMOVAL_S)
+
+    def give_up(self) -> None:
+        """Do not wait for the registry: let go now. It still tries to delete the key."""
+        log.warning("the registry does not answer; not waiting for it")
+        self._hurry_within(LAST_S)
+        self._let_go()
 
     @property
     def leaving(self) -> bool:
@@ -121,7 +126,7 @@ class Registration:
 
     @property
     def patience_s(self) -> float | None:
-        """Seconds that are left for what is being done; when they are over, it is time to hurry.
+        """Seconds that are left for what is being done; then it is time to give it up.
 
         None where there is nothing to wait for.
         """
@@ -147,32 +152,40 @@ class Registration:
                 # a mistake of ours must not leave the service unregistered for good
                 log.exception("a mistake of ours; please report it with this trace")
                 self._stop.wait(DENIED_S)
-        try:
-            if self.refusal is None:
-                self._take_out()
-        except Fault as fault:
-            log.warning("%s; the key goes when its lease ends", fault)
-        finally:
-            self._over.set()
-            self._wake()
+        if self.refusal is None:
+            for step in (self._drain, self._end_command, self._remove):
+                self._try(step)
+        self._over.set()
+        self._wake()
 
-    def _take_out(self) -> None:
-        held = self._keep.held
+    def _try(self, step: Callable[[], None]) -> None:
+        """Take one step of the way out; what comes of it must not keep the next from happening."""
         try:
-            if held.registered:
-                self._drain()
+            step()
         except Fault as fault:
             log.warning("%s; not waiting for frontends", fault)
+        except Exception:
+            log.exception("a mistake of ours; please report it with this trace")
+
+    def _end_command(self) -> None:
         self._expect(REMOVAL_S)
         self._let_go()
-        if held.lease:
+
+    def _remove(self) -> None:
+        held = self._keep.held
+        if not held.lease:
+            return
+        try:
             self._keep.registrations.deregister(self._keep.key)
             self._keep.registrations.store.revoke(held.lease)
+        except Fault as fault:
+            log.warning("%s; the key goes when its lease ends", fault)
+        else:
             log.info("deregistered")
 
     def _drain(self) -> None:
         keep, patience = self._keep, self._patience
-        if keep.held.record is None:
+        if keep.held.record is None or not keep.held.registered:
             return
         record = replace(keep.held.record, state=State.DRAINING)
         revision = keep.registrations.restate(keep.key, record, lease=keep.held.lease)
@@ -206,6 +219,11 @@ class Registration:
             if self._hurry.wait(min(LOOK_S, left_s)):
                 return
         log.info("requests in flight had %g s", self._patience.drain_s)
+
+    def _hurry_within(self, within_s: float) -> None:
+        if not self._hurry.is_set():
+            self._hurry.set()
+            self._give_up_at = self._clock() + within_s
 
     def _expect(self, within_s: float) -> None:
         if not self._hurry.is_set():

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from registrar import signals
 from registrar.entrypoint import leave_at_once
-from registrar.registration import LAST_S, Registration
+from registrar.registration import Registration
 
 ENDING = frozenset({signal.SIGTERM, signal.SIGINT})
 
@@ -23,7 +23,7 @@ def run_sidecar(make_registration: Callable[[], Registration]) -> int:
         arrived = signals.wait(registration.patience_s)
         if arrived is None or (arrived.number in ENDING and registration.leaving):
             if arrived is None:
-                registration.hurry(within_s=LAST_S)
+                registration.give_up()
             if not registration.finish():
                 leave_at_once(0)
         elif arrived.number in ENDING:

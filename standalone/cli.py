@@ -13,17 +13,14 @@ from standalone import commands
 _PORTS = click.IntRange(0, 65535)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@logs.log_format_option
-@click.version_option(package_name="branchfront")
-@click.pass_context
-def group(context: click.Context, log_format: str) -> None:
-    """Run a whole frontend on this machine: etcd, nginx and the regenerator, on loopback.
+_EXIT_CODES = """Exit codes: 2 usage, 69 unavailable, 70 our bug, 75 try again, 77 denied,
+78 settings."""
 
-    Exit codes: 2 usage, 69 unavailable, 70 our bug, 75 try again, 77 denied, 78 settings.
-    """
-    logs.set_up(log_format)
-    context.obj = log_format
+
+@click.group(epilog=_EXIT_CODES, context_settings={"max_content_width": 100})
+@click.version_option(package_name="branchfront")
+def group() -> None:
+    """Run a whole frontend on this machine: etcd, nginx and the regenerator, on loopback."""
 
 
 def _options(command: click.decorators.FC) -> click.decorators.FC:
@@ -38,16 +35,15 @@ def _options(command: click.decorators.FC) -> click.decorators.FC:
     return command
 
 
-@group.command()
+@group.command(epilog=_EXIT_CODES)
 @click.option("--port", type=_PORTS, default=8080, show_default=True, help="nginx's; 0: any free")
 @click.option(
     "--etcd-port", type=_PORTS, default=2379, show_default=True, help="etcd's; 0: any free"
 )
 @option("--domain", "what every host name ends in", default="localhost")
 @_options
-@click.pass_obj
+@logs.log_format_option
 def up(
-    log_format: str,
     *,
     port: int,
     etcd_port: int,
@@ -55,23 +51,24 @@ def up(
     state: Path | None,
     etcd: str,
     nginx: str,
+    log_format: str,
 ) -> None:
     """Run etcd, nginx and the regenerator until Ctrl-C; say `ready` when they serve.
 
     State is kept in $XDG_STATE_HOME/branchfront unless --state says otherwise.
     """
+    logs.set_up(log_format)
     ports = commands.Ports(port, etcd_port)
     commands.up(ports, state, etcd=etcd, nginx=nginx, domain=domain, log_format=log_format)
 
 
-@group.command()
+@group.command(epilog=_EXIT_CODES)
 @click.option("--check", is_flag=True, help="ask every URL once, print a table, end with 0 or 1")
 @click.option("--port", type=_PORTS, help="nginx's; default: 8080, or any free")
 @click.option("--etcd-port", type=_PORTS, help="etcd's; default: 2379, or any free")
 @_options
-@click.pass_obj
+@logs.log_format_option
 def demo(
-    log_format: str,
     *,
     check: bool,
     port: int | None,
@@ -79,11 +76,13 @@ def demo(
     state: Path | None,
     etcd: str,
     nginx: str,
+    log_format: str,
 ) -> None:
     """The same with two sample branches, and nothing kept unless --state says where.
 
     With --check it asks each URL once, stops a service, and ends with 1 if an answer was wrong.
     """
+    logs.set_up(log_format)
     ports = commands.demo_ports(port, etcd_port)
     run = commands.demo_check if check else commands.demo
     run(ports, state, etcd=etcd, nginx=nginx, log_format=log_format)

@@ -135,10 +135,15 @@ def _folder(state: Path | None, *, nginx: Path) -> Iterator[StateFolder]:
         return
     _sweep(nginx)
     path = Path(tempfile.mkdtemp(prefix=THROWAWAY))
-    with hold(path) as folder:
-        yield folder
-    # not where something went wrong: its logs tell why, and the next demo clears them away
-    shutil.rmtree(path, ignore_errors=True)
+    went_well = False
+    try:
+        with hold(path) as folder:
+            yield folder
+        went_well = True
+    finally:
+        # else its logs tell why, and the next demo clears them away
+        if went_well or not any(path.glob("*.log")):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _sweep(nginx: Path) -> None:

@@ -110,3 +110,21 @@ def test_usual_ports_that_are_taken_are_replaced_and_it_says_so(tmp_path: Path) 
 
             assert demo.port != 8080
             assert re.search(r"port 8080 is taken.*taking a free one", demo.complained.read_text())
+
+
+def test_a_demo_that_cannot_start_leaves_nothing(tmp_path: Path) -> None:
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        held.listen()
+        done = subprocess.run(
+            [COMMAND, "demo", "--port", str(held.getsockname()[1]), "--etcd-port", "0"],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=30,
+            env={**os.environ, "TMPDIR": str(tmp_path)},
+        )
+
+    assert (done.returncode, done.stdout) == (69, "")
+    assert "is taken" in done.stderr
+    assert list(tmp_path.iterdir()) == []

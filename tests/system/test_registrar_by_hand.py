@@ -3,6 +3,8 @@
 import json
 import secrets
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 
@@ -12,7 +14,7 @@ from registry.keys import ClaimKey, RouteKey
 from registry.records import ClaimRecord, InstanceRecord
 from registry.snapshot import Change
 from tests.etcd_server import EtcdServer, free_ports
-from tests.registrar_process import Place, run_once
+from tests.registrar_process import ONE_SHOT_S, Place
 
 pytestmark = pytest.mark.system
 
@@ -274,7 +276,14 @@ def test_a_registry_that_is_mute_is_given_up_in_time(place: Place) -> None:
 
 
 def test_the_program_runs_as_a_module_too(place: Place) -> None:
-    done = run_once(["--help"], place.environ)
+    done = subprocess.run(
+        [sys.executable, "-m", "registrar", "--help"],
+        env=place.environ,
+        capture_output=True,
+        text=True,
+        timeout=ONE_SHOT_S,
+        check=False,
+    )
 
     assert done.returncode == 0
     assert "Exit codes" in done.stdout

@@ -292,7 +292,8 @@ def test_a_post_that_was_sent_is_never_sent_again_and_a_get_is(frontend: Fronten
         got = frontend.ask("hanging-up.localhost", "/drop")
 
     assert (posted.status, after_post) == (502, 1)
-    assert (got.status, len(one.seen), len(two.seen)) == (502, 1 + len(two.seen) % 2, 1)
+    assert got.status == 502
+    assert sorted((len(one.seen), len(two.seen))) == [1, 2]
 
 
 def test_connections_to_a_service_are_kept_but_not_so_long_that_it_closes_them(

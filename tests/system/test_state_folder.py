@@ -58,15 +58,15 @@ def _ordinary(folder: Path, etcd: EtcdServer) -> Frontend:
 @pytest.fixture(scope="module", name="pristine")
 def _pristine(
     tmp_path_factory: pytest.TempPathFactory, etcd: EtcdServer, origins: tuple[Origin, Origin]
-) -> Frontend:
+) -> Iterator[Frontend]:
     """A frontend that stopped after two generations: the branch led to old, then to new."""
     folder = tmp_path_factory.mktemp("grown")
-    frontend = Frontend(folder, etcd=etcd, REGISTRY_PREFIX=f"/{folder.name}")
-    with frontend.start():
+    with Frontend(folder, etcd=etcd, REGISTRY_PREFIX=f"/{folder.name}") as frontend:
         for origin in origins:
             frontend.put("demo", "web", origin.address)
-    shutil.copytree(frontend.state, folder / "kept", symlinks=True)
-    return frontend
+        frontend.stop()
+        shutil.copytree(frontend.state, folder / "kept", symlinks=True)
+        yield frontend
 
 
 @pytest.fixture(name="grown")

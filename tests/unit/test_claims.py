@@ -299,6 +299,7 @@ def test_a_claim_is_read_with_the_revision_that_made_it() -> None:
         (b"claims/main/web", b'{"labels":["login-web"]}', "label login-web cannot be made of"),
         (b"claims/main/web", b'{"labels":["main-web","branchfront"]}', "branchfront cannot be"),
         (b"claims/main/web", b'{"labels":["main-api"]}', "label main-api cannot be made of"),
+        (b"claims/branchfront/web", b'{"labels":["branchfront"]}', "label branchfront cannot be"),
         (b"claims/main/web", b'{"labels":["main-000000-web"]}', "main-000000-web cannot be"),
         (b"claims/main/%2D", b'{"labels":["main"]}', "not canonical"),
         (b"claims/main/-", b'{"labels":["main"]}', "no host name can be made of it"),
@@ -328,3 +329,13 @@ def test_whatever_labels_a_claim_is_given_are_read_back(key: ClaimKey) -> None:
 
     assert rejections == ()
     assert claims[0].labels == labels
+
+
+@given(claim_keys)
+def test_a_claim_may_carry_any_form_of_its_own_labels(key: ClaimKey) -> None:
+    forms = long_labels(key.branch, key.service) + short_labels(key.branch)
+    values = [ClaimRecord((form,)).dump() for form in forms]
+
+    _, rejections = read_claims([entry(KEYS.raw(key), value) for value in values], keys=KEYS)
+
+    assert rejections == ()

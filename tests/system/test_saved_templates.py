@@ -1,0 +1,202 @@
+"""Templates saved while the frontend runs: good ones are served, bad ones told, at no cost.
+
+"Nothing" takes in the routes: while a template is wrong, changes of the registry are served with
+the templates that were good last.
+"""
+
+import shutil
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from regenerator.templates import default_folder
+from tests.etcd_server import EtcdServer, free_ports, wait_until
+from tests.system.asking import Asking
+from tests.system.frontend import Frontend, Link, exchange
+from tests.system.origin import Origin
+
+pytestmark = pytest.mark.system
+
+HOST = "demo.localhost"
+SERVERS = "templates/servers.conf.j2"
+PAGE = "templates/pages/base.html.j2"
+
+Edit = Callable[[str], str]
+
+
+@pytest.fixture(scope="module", name="origin")
+def _origin() -> Iterator[Origin]:
+    with Origin("demo") as origin:
+        yield origin
+
+
+@pytest.fixture(scope="module", name="templates")
+def _templates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Our own templates, in a copy that may be edited."""
+    return shutil.copytree(default_folder(), tmp_path_factory.mktemp("edited") / "nginx")
+
+
+@pytest.fixture(scope="module", name="running")
+def _running(
+    tmp_path_factory: pytest.TempPathFactory, etcd: EtcdServer, origin: Origin, templates: Path
+) -> Iterator[Frontend]:
+    folder = tmp_path_factory.mktemp("templates")
+    settings = {"REGISTRY_PREFIX": f"/{folder.name}", "TEMPLATES": str(templates)}
+    with Frontend(folder, etcd=etcd, **settings) as frontend:
+        frontend.put("demo", "web", origin.address)
+        yield frontend
+
+
+@pytest.fixture(name="frontend")
+def _frontend(running: Frontend) -> Iterator[Frontend]:
+    """The frontend, with templates that are whole again behind the test."""
+    templates = Path(running.settings["TEMPLATES"])
+    shutil.copytree(default_folder(), templates, dirs_exist_ok=True)
+    wait_for_state(running, "ok")
+    yield running
+    shutil.copytree(default_folder(), templates, dirs_exist_ok=True)
+
+
+def edit(templates: Path, name: str, change: Edit) -> None:
+    """Save a template as an editor does that writes in place."""
+    path = templates / name
+    path.write_text(change(path.read_text()))
+
+
+def wait_for_state(frontend: Frontend, state: str) -> None:
+    """Wait until the frontend's record says how it fares."""
+
+    def is_so() -> bool:
+        record = frontend.record()
+        return record is not None and record.state == state
+
+    try:
+        wait_until(is_so)
+    except TimeoutError as exc:
+        raise AssertionError(f"{frontend.record()}\n{frontend.story()}") from exc
+
+
+def added(text: str) -> Edit:
+    return lambda old: old + text
+
+
+def test_a_template_that_is_saved_is_served(frontend: Frontend, templates: Path) -> None:
+    edit(templates, SERVERS, added("# saved\n"))
+    edit(templates, PAGE, lambda text: text.replace("</body>", "<p>Ask Ada.</p></body>"))
+
+    wait_until(lambda: "# saved" in (frontend.state / "conf.d" / "servers.conf").read_text())
+    page = frontend.state / "conf.d" / "pages" / "404.html"
+    wait_until(lambda: "Ask Ada." in page.read_text())
+    frontend.put("saved", "web", "127.0.0.1:9000")
+
+    assert "Ask Ada." in frontend.ask("nobody.localhost").text
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "state", "reason"),
+    [
+        pytest.param(
+            SERVERS, added("{% if %}"), "template broken", "servers.conf.j2 line", id="syntax"
+        ),
+        pytest.param(
+            SERVERS, added("{{ nothing }}"), "template broken", "'nothing' is undefined", id="name"
+        ),
+        pytest.param(
+            SERVERS, added('{{ "a;b" }}'), "template broken", "'a;b' cannot be written", id="value"
+        ),
+        pytest.param(
+            SERVERS, added("{{ 1 / 0 }}"), "template broken", "division by zero", id="arithmetic"
+        ),
+        pytest.param(
+            SERVERS,
+            added("no_such_directive 1;\n"),
+            "configuration refused",
+            "unknown directive",
+            id="a directive",
+        ),
+        pytest.param(
+            SERVERS,
+            lambda _: "",
+            "template broken",
+            "no template writes the generation",
+            id="empty",
+        ),
+        pytest.param(
+            PAGE, added("{{ nothing }}"), "template broken", "'nothing' is undefined", id="a page"
+        ),
+        pytest.param(
+            "nginx.conf", lambda _: "", "configuration refused", "events", id="an empty nginx.conf"
+        ),
+    ],
+)
+def test_a_template_that_is_wrong_is_told_and_holds_up_nothing(
+    name: str,
+    change: Edit,
+    state: str,
+    reason: str,
+    frontend: Frontend,
+    templates: Path,
+    origin: Origin,
+) -> None:
+    branch = f"branch-{len(list(frontend.etcd.list(frontend.keys.routes).entries))}"
+    good = (templates / name).read_text()
+
+    with Asking(frontend, HOST) as asking:
+        edit(templates, name, change)
+        wait_for_state(frontend, state)
+        told = frontend.log.read_text()
+        # the registry goes on
+        frontend.put(branch, "web", origin.address)
+        assert frontend.ask(f"{branch}.localhost").text == "demo"
+        wait_for_state(frontend, state)
+
+        (templates / name).write_text(good)
+        wait_for_state(frontend, "ok")
+        assert frontend.ask(f"{branch}.localhost").text == "demo"
+
+    assert reason in told
+    assert not asking.failures
+
+
+def test_a_port_that_nginx_cannot_have_at_a_reload_is_told_and_had_later(
+    frontend: Frontend, templates: Path, origin: Origin
+) -> None:
+    """nginx's check finds nothing wrong, and its reload says nothing: it just stays as it was."""
+    port = free_ports(1)[0]
+    text = f"server {{\n    listen 127.0.0.1:{port};\n    return 204;\n}}\n"
+
+    with socket.create_server(("127.0.0.1", port)) as taken, Asking(frontend, HOST) as asking:
+        edit(templates, SERVERS, added(text))
+        wait_for_state(frontend, "not applied")
+        frontend.put("meanwhile", "web", origin.address)
+        assert frontend.ask("meanwhile.localhost").text == "demo"
+        taken.close()
+        wait_for_state(frontend, "ok")
+
+        with Link("127.0.0.1", port, timeout=5) as link:
+            assert exchange(link, HOST).status == 204
+
+    assert f"bind() to 127.0.0.1:{port} failed" in frontend.log.read_text()
+    assert not asking.failures
+
+
+def test_templates_that_are_wrong_at_the_start_do_not_keep_the_last_good_routes_from_serving(
+    tmp_path: Path, etcd: EtcdServer, origin: Origin
+) -> None:
+    templates = shutil.copytree(default_folder(), tmp_path / "nginx")
+    settings = {"REGISTRY_PREFIX": f"/{tmp_path.name}", "TEMPLATES": str(templates)}
+    with Frontend(tmp_path, etcd=etcd, **settings) as frontend:
+        frontend.put("demo", "web", origin.address)
+        frontend.stop()
+        good = (templates / SERVERS).read_text()
+        edit(templates, SERVERS, added("{% if %}"))
+
+        frontend.start()
+        wait_for_state(frontend, "template broken")
+        assert frontend.ask(HOST).text == "demo"
+
+        (templates / SERVERS).write_text(good)
+        frontend.put("later", "web", origin.address)
+        assert frontend.ask("later.localhost").text == "demo"
