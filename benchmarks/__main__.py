@@ -1,6 +1,7 @@
 """``python -m benchmarks [--quick] [ROW...]``: measure, and print one table."""
 
 import argparse
+import os
 import shutil
 import signal
 import sys
@@ -44,6 +45,7 @@ def main() -> int:
     # so that `kill` ends every child, too
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     began_at = time.monotonic()
+    load_before = os.getloadavg()[0]
     lines: list[Line] = []
     missed: list[str] = []
     folder = Path(tempfile.mkdtemp(prefix="branchfront-bench-"))
@@ -63,7 +65,10 @@ def main() -> int:
         else:
             shutil.rmtree(folder, ignore_errors=True)
     print(f"\nOn {describe_machine(('nginx', 'etcd', 'traefik', 'wrk'))};")
-    print(f"{time.strftime('%Y-%m-%d')}, {time.monotonic() - began_at:.0f} s in all.")
+    print(
+        f"{time.strftime('%Y-%m-%d')}, {time.monotonic() - began_at:.0f} s in all;"
+        f" load average before {load_before:.1f}: what else ran takes its share of every figure."
+    )
     print("Median (smallest to largest, number of runs).\n")
     print(show_table(lines))
     return 1 if missed else 0

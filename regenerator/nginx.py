@@ -1,7 +1,6 @@
 """The one module that runs nginx: start, take over, check, reload, ask, stop."""
 
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -10,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from regenerator import processes
+from regenerator.error_log import ErrorLog, grave
 from regenerator.processes import POLL_S
 from registry.faults import ConfigRejected, NginxDown
 
@@ -24,7 +24,6 @@ STOP_S = 3.0
 
 _RETIRING = "shutting down"
 _LINKED = "conf.d/nginx.conf"
-_EMERG = re.compile(r"\[emerg\] (?:\d+#\d+: )?(.*)")
 
 
 class Nginx:
@@ -39,7 +38,7 @@ class Nginx:
         self._state = state
         self._child: subprocess.Popen[bytes] | None = None
         self._master = 0
-        self._logged_bytes = 0
+        self._error_log = ErrorLog(state / "logs" / "error.log")
 
     def version(self) -> str:
         """What ``nginx -v`` says.
@@ -86,7 +85,7 @@ class Nginx:
             NginxDown: It ended at once, or does not answer.
         """
         self.end_group()
-        self._logged_bytes = self._error_log_bytes()
+        self._error_log.mark()
         try:
             with (self._state / "logs" / "nginx.out").open("wb") as out:
                 self._child = subprocess.Popen(
@@ -174,13 +173,13 @@ class Nginx:
 
     def reload(self) -> None:
         """Ask it to read the linked generation; whether it did is another question."""
-        self._logged_bytes = self._error_log_bytes()
+        self._error_log.mark()
         self._signal(signal.SIGHUP)
 
     def objection(self) -> str:
         """Why nginx stays with its old configuration; empty while it is still trying."""
-        grave = self._grave_since()
-        return grave[0] if any(not line.startswith("bind() to") for line in grave) else ""
+        said = self._error_log.grave()
+        return said[0] if any(not line.startswith("bind() to") for line in said) else ""
 
     def stop(self) -> None:
         """Stop it: requests in flight get ``STOP_S``, then all of it ends."""
@@ -221,32 +220,9 @@ class Nginx:
         with suppress(ProcessLookupError):
             os.kill(self._master, number)
 
-    def _error_log_bytes(self) -> int:
-        try:
-            return (self._state / "logs" / "error.log").stat().st_size
-        except OSError:
-            return 0
-
     def _last_words(self) -> str:
         said = (self._state / "logs" / "nginx.out").read_text(errors="replace").splitlines()
-        return next(iter(_grave(said) or self._grave_since() or said[-1:]), "it said nothing")
-
-    def _grave_since(self) -> list[str]:
-        """What made nginx give up since it was told to start or to reload."""
-        if self._error_log_bytes() < self._logged_bytes:
-            # the log was rotated
-            self._logged_bytes = 0
-        try:
-            with (self._state / "logs" / "error.log").open("rb") as file:
-                file.seek(self._logged_bytes)
-                return _grave(file.read().decode(errors="replace").splitlines())
-        except OSError:
-            return []
-
-
-def _grave(lines: list[str]) -> list[str]:
-    """What nginx says of why it cannot go on, without time and pid."""
-    return [found[1] for line in lines if (found := _EMERG.search(line))]
+        return next(iter(grave(said) or self._error_log.grave() or said[-1:]), "it said nothing")
 
 
 def _environ() -> dict[str, str]:

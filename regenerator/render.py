@@ -168,18 +168,18 @@ class Renderer:
         by_age = sorted(routes, key=lambda route: (-route.newest, route.id))
         self._parts = parts = self._route_parts(by_age)
         running = [route for route in by_age if route.instances]
-        newest = set(running[: self._settings.blocks])
-        blocks = [r for r in running if len(r.instances) > 1 or r in newest]
-        in_block = set(blocks)
-        by_id = sorted(by_age, key=attrgetter("id"))
+        newest = {route.id for route in running[: self._settings.blocks]}
+        blocks = [r for r in running if len(r.instances) > 1 or r.id in newest]
+        in_block = {route.id for route in blocks}
+        by_id = sorted(parts.items(), key=lambda item: item[0].id)
         return {
-            "hosts": Lines("".join(parts[r].host for r in by_id)),
-            "targets": Lines("".join(parts[r].target for r in by_id if r not in in_block)),
-            "branches": Lines("".join(parts[r].branch for r in by_id)),
-            "services": Lines("".join(parts[r].service for r in by_id)),
-            "instances": Lines("".join(parts[r].instance for r in by_id)),
+            "hosts": Lines("".join(part.host for _, part in by_id)),
+            "targets": Lines("".join(part.target for r, part in by_id if r.id not in in_block)),
+            "branches": Lines("".join(part.branch for _, part in by_id)),
+            "services": Lines("".join(part.service for _, part in by_id)),
+            "instances": Lines("".join(part.instance for _, part in by_id)),
             "blocks": Lines("".join(parts[r].block for r in blocks)),
-            "hash": _hash_sizes(by_id, domain=self._settings.domain),
+            "hash": _hash_sizes(by_age, domain=self._settings.domain),
         }
 
     def _route_parts(self, routes: Iterable[Route]) -> dict[Route, _Parts]:

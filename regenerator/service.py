@@ -1,5 +1,6 @@
 """The commands of the regenerator, joined from their parts."""
 
+import gc
 import logging
 import random
 import re
@@ -43,6 +44,9 @@ def run(settings: RegeneratorSettings) -> None:
     with generations.lock():
         generations.prepare()
         _raise_open_files()
+        # what a run of 10,000 routes makes lives on; looking through it for cycles again and again
+        # would take longer than the run, and we make hardly any
+        gc.set_threshold(200_000)
         nginx = Nginx(binary, settings.state)
         version = nginx.version()
         _check_version(version)

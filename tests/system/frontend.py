@@ -112,6 +112,10 @@ class Frontend:
         finally:
             # a regenerator that was killed has left its nginx serving
             Nginx(NGINX, self.state).end_group()
+            # and what a test did to folder and master may hide the rest of it from that
+            for pid in _nginx_of(self.state):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
             self.etcd.close()
 
     def start(self, *, wait: bool = True) -> Self:
@@ -184,6 +188,18 @@ class Frontend:
         record = self.record()
         assert record is not None
         return record
+
+    def wait_for_state(self, state: str) -> None:
+        """Wait until the frontend's record says that it fares so, such as ``ok``."""
+
+        def is_so() -> bool:
+            record = self.record()
+            return record is not None and record.state == state
+
+        try:
+            wait_until(is_so)
+        except TimeoutError as exc:
+            raise AssertionError(f"not {state!r}: {self.record()}\n{self.story()}") from exc
 
     def record(self) -> FrontendRecord | None:
         """What the frontend reports; None as long as there is nothing, or etcd is away."""
@@ -292,6 +308,21 @@ class Frontend:
             process.kill()
             process.wait()
             raise AssertionError(f"it does not end in {STOP_S:g} s\n{self.story()}") from None
+
+
+def _nginx_of(state: Path) -> list[int]:
+    """The nginx processes that were started on a state folder, whether it is still there or not."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        title = processes.title(int(folder.name))
+        # one that ends meanwhile has no working folder any more
+        with suppress(OSError):
+            works_in = str((folder / "cwd").readlink())
+            if title.startswith("nginx: ") and (
+                f" -p {state} " in title or f"{works_in}/".startswith(f"{state}/")
+            ):
+                found.append(int(folder.name))
+    return found
 
 
 class Link(http.client.HTTPConnection):

@@ -54,7 +54,7 @@ def _frontend(running: Frontend) -> Iterator[Frontend]:
     """The frontend, with templates that are whole again behind the test."""
     templates = Path(running.settings["TEMPLATES"])
     shutil.copytree(default_folder(), templates, dirs_exist_ok=True)
-    wait_for_state(running, "ok")
+    running.wait_for_state("ok")
     yield running
     shutil.copytree(default_folder(), templates, dirs_exist_ok=True)
 
@@ -63,19 +63,6 @@ def edit(templates: Path, name: str, change: Edit) -> None:
     """Save a template as an editor does that writes in place."""
     path = templates / name
     path.write_text(change(path.read_text()))
-
-
-def wait_for_state(frontend: Frontend, state: str) -> None:
-    """Wait until the frontend's record says how it fares."""
-
-    def is_so() -> bool:
-        record = frontend.record()
-        return record is not None and record.state == state
-
-    try:
-        wait_until(is_so)
-    except TimeoutError as exc:
-        raise AssertionError(f"{frontend.record()}\n{frontend.story()}") from exc
 
 
 def added(text: str) -> Edit:
@@ -145,15 +132,15 @@ def test_a_template_that_is_wrong_is_told_and_holds_up_nothing(
 
     with Asking(frontend, HOST) as asking:
         edit(templates, name, change)
-        wait_for_state(frontend, state)
+        frontend.wait_for_state(state)
         told = frontend.log.read_text()
         # the registry goes on
         frontend.put(branch, "web", origin.address)
         assert frontend.ask(f"{branch}.localhost").text == "demo"
-        wait_for_state(frontend, state)
+        frontend.wait_for_state(state)
 
         (templates / name).write_text(good)
-        wait_for_state(frontend, "ok")
+        frontend.wait_for_state("ok")
         assert frontend.ask(f"{branch}.localhost").text == "demo"
 
     assert reason in told
@@ -169,11 +156,11 @@ def test_a_port_that_nginx_cannot_have_at_a_reload_is_told_and_had_later(
 
     with socket.create_server(("127.0.0.1", port)) as taken, Asking(frontend, HOST) as asking:
         edit(templates, SERVERS, added(text))
-        wait_for_state(frontend, "not applied")
+        frontend.wait_for_state("not applied")
         frontend.put("meanwhile", "web", origin.address)
         assert frontend.ask("meanwhile.localhost").text == "demo"
         taken.close()
-        wait_for_state(frontend, "ok")
+        frontend.wait_for_state("ok")
 
         with Link("127.0.0.1", port, timeout=5) as link:
             assert exchange(link, HOST).status == 204
@@ -194,7 +181,7 @@ def test_templates_that_are_wrong_at_the_start_do_not_keep_the_last_good_routes_
         edit(templates, SERVERS, added("{% if %}"))
 
         frontend.start()
-        wait_for_state(frontend, "template broken")
+        frontend.wait_for_state("template broken")
         assert frontend.ask(HOST).text == "demo"
 
         (templates / SERVERS).write_text(good)

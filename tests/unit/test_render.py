@@ -103,10 +103,7 @@ def check_structure(directives: list[Directive], table: RouteTable) -> None:
     assert len(maps) + len(blocks) == len(directives)
     sizes = [len(one.block) - 1 for one in maps]
     assert sizes[0] == labels
-    # most routes have the one service that is the default
-    services = Counter(one.service for one in table.routes)
-    named = len(table.routes) - max(services.values(), default=0)
-    assert sizes[2:] == [len(table.routes), 1 + named, instances]
+    assert sizes[2:] == [len(table.routes), len(table.routes), instances]
     assert all(len(line.words) == 2 and not line.block for one in maps for line in one.block)
     for block in blocks:
         assert len(block.words) == 2
@@ -194,7 +191,7 @@ def test_what_is_said_of_a_request_names_the_real_branch_service_and_instance(
 
     for one in table.routes:
         assert unquote(branches[one.id]) == one.branch
-        assert unquote(services.get(one.id, services["default"])) == one.service
+        assert unquote(services[one.id]) == one.service
         for held in one.instances:
             assert unquote(instances[f"{one.id} {held.address}"]) == held.name
 
