@@ -216,7 +216,7 @@ def _operation(operation: Operation) -> dict[str, Any]:
             }
         case "drop":
             return {"request_delete_range": {"key": operation.key}}
-        case "fetch":
+        case _:
             return {"request_range": {"key": operation.key}}
 
 
