@@ -6,6 +6,7 @@ import stat
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -64,10 +65,7 @@ def test_a_full_disk_keeps_what_serves_until_there_is_space(
     frontend = Frontend(tmp_path, etcd=etcd, REGISTRY_PREFIX=f"/{tmp_path.name}")
     frontend.wrapper = (*private, "sh", "-c", IN_SMALL_DISK, "sh")
 
-    with frontend:
-        assert frontend.process is not None
-        # as the process sees it
-        frontend.state = Path(f"/proc/{frontend.process.pid}/root{frontend.state}")
+    with frontend, seen_from_inside(frontend):
         frontend.put("demo", "web", old.address)
         fill(frontend.state / "filler")
         key = frontend.keys.raw(RouteKey("demo", "web"))
@@ -80,6 +78,18 @@ def test_a_full_disk_keeps_what_serves_until_there_is_space(
 
         assert frontend.ask(HOST).text == new.name
         frontend.wait_for_state("ok")
+
+
+@contextmanager
+def seen_from_inside(frontend: Frontend) -> Iterator[None]:
+    """Look at the state folder as the regenerator sees it, with what is mounted there."""
+    assert frontend.process is not None
+    outside = frontend.state
+    frontend.state = Path(f"/proc/{frontend.process.pid}/root{outside}")
+    try:
+        yield
+    finally:
+        frontend.state = outside
 
 
 def fill(path: Path) -> None:
