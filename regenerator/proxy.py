@@ -27,6 +27,7 @@ class Proxy:
         self._is_strange = False
         self._has_served = False
         self._confirmed = ""
+        self._proven_grammar = ""
         self._old: list[set[int]] = []
 
     def serving(self) -> str:
@@ -88,11 +89,17 @@ class Proxy:
     def validate(self, tree: Tree) -> None:
         """Write the generation beside the serving one, and let nginx check it.
 
+        The check is as long as the reload itself, so a grammar that has been served before is
+        not checked again: what is new are words, and each was looked at when it was rendered. The
+        reload checks it all the same, and keeps what serves if nginx refuses it after all.
+
         Raises:
             ConfigRejected: Nothing that serves has changed; the refused files lie in ``refused``.
             StateUnwritable: Nothing that serves has changed.
         """
         self._generations.stage(tree)
+        if tree.grammar == self._proven_grammar:
+            return
         try:
             self._test(tree.generation)
         except ConfigRejected:
@@ -119,10 +126,12 @@ class Proxy:
             GenerationUnconfirmed: It did not in time; it is back at what it served before.
             NginxDown: It did not even start.
         """
+        self._proven_grammar = ""
         if not self._nginx.is_alive():
             self._nginx.start()
         elif not self._took_effect(tree.generation):
             raise GenerationUnconfirmed(self._roll_back(tree.generation))
+        self._proven_grammar = tree.grammar
         self._is_strange = False
         self._served(tree.generation)
         self._generations.keep(tree.generation)

@@ -73,10 +73,13 @@ class Tree:
 
     Attributes:
         generation: 12 hex digits of the BLAKE2 digest over all of it.
+        grammar: The same of what it was rendered from but for the routes: trees of one grammar
+            differ in words alone.
     """
 
     generation: str
     files: Mapping[str, str]
+    grammar: str
 
 
 class Lines(str):
@@ -121,6 +124,7 @@ class Renderer:
     ) -> None:
         self._statics = dict(statics)
         self._settings = settings
+        self._grammar = _digest({**statics, **templates, "settings": repr(settings)})
         self._configs = _environment(templates, finalize=written, autoescape=False)
         self._pages = _environment(templates, finalize=None, autoescape=True)
         self._config_names = sorted(
@@ -162,7 +166,7 @@ class Renderer:
         for name, source in sources.items():
             if _UNNAMED in files[name]:
                 files[name] = _fill(*source, generation=generation)
-        return Tree(generation, files)
+        return Tree(generation, files, self._grammar)
 
     def _config_values(self, routes: Iterable[Route]) -> dict[str, Any]:
         by_age = sorted(routes, key=lambda route: (-route.newest, route.id))

@@ -82,9 +82,12 @@ def test_killed_when_a_step_shows_on_disk(step: str, ready: Scene) -> None:
 
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_killed_around_the_check(when: str, ready: Scene) -> None:
+    """A grammar that was served before is not checked again, but a new process knows of none."""
+    ready.frontend.kill()
     with nobody_notices(ready):
         ready.armed.write_text(when)
         revision = ready.move()
+        ready.frontend.start()
         ready.wait_for_death()
         ready.frontend.start()
         ready.check(revision)
