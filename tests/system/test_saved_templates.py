@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from regenerator.templates import default_folder
+from registry.keys import RouteKey
 from tests.etcd_server import EtcdServer, free_ports, wait_until
 from tests.system.asking import Asking
 from tests.system.frontend import Frontend, Link, exchange
@@ -22,6 +23,7 @@ pytestmark = pytest.mark.system
 HOST = "demo.localhost"
 SERVERS = "templates/servers.conf.j2"
 PAGE = "templates/pages/base.html.j2"
+ROUTE = "templates/route.conf.j2"
 
 Edit = Callable[[str], str]
 
@@ -166,6 +168,30 @@ def test_a_port_that_nginx_cannot_have_at_a_reload_is_told_and_had_later(
             assert exchange(link, HOST).status == 204
 
     assert f"bind() to 127.0.0.1:{port} failed" in frontend.log.read_text()
+    assert not asking.failures
+
+
+def test_words_that_only_the_reload_refuses_are_rolled_back(
+    frontend: Frontend, templates: Path, origin: Origin
+) -> None:
+    """nginx's check is made once a grammar; what it cannot have seen then, the reload refuses."""
+    trap = '{% macro host(route) %}\n{% if route.branch == "trap" %}one_word;\n{% endif %}\n'
+    edit(templates, ROUTE, lambda text: text.replace("{% macro host(route) %}\n", trap))
+    wait_until(lambda: frontend.record() is not None)
+    frontend.put("before", "web", origin.address)
+    raw = frontend.keys.raw(RouteKey("trap", "web"))
+
+    with Asking(frontend, HOST) as asking:
+        frontend.etcd.write(raw, origin.address.encode())
+        frontend.wait_for_state("not applied")
+        served = (frontend.state / "conf.d" / "routes.conf").read_text()
+        frontend.etcd.delete(raw)
+        frontend.wait_for_state("ok")
+        frontend.put("after", "web", origin.address)
+        assert frontend.ask("after.localhost").text == "demo"
+
+    assert "one_word" not in served
+    assert "invalid number of the map parameters" in frontend.log.read_text()
     assert not asking.failures
 
 
