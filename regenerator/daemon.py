@@ -103,7 +103,7 @@ class Daemon:
         if not is_first and (self._clock() < self._start_at or not self._proxy.is_down()):
             return
         if not is_first:
-            log.warning("nginx is gone; starting it again")
+            log.warning("no nginx serves; starting one")
         try:
             log.info(self._proxy.resume())
             # what lay on disk may be older than what the registry says by now

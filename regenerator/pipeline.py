@@ -21,7 +21,11 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one run came to; as text it is the line that an operator reads."""
+    """What one run came to; as text it is the line that an operator reads.
+
+    Attributes:
+        routes: Those that lead to an instance; a claim of which nothing runs is none.
+    """
 
     cluster_id: str
     revision: int
@@ -59,7 +63,7 @@ def regenerate(snapshot: Snapshot, *, rules: Rules, renderer: Renderer, proxy: P
         snapshot.cluster_id,
         snapshot.revision,
         tree.generation,
-        len(table.routes),
+        sum(1 for route in table.routes if route.instances),
         table.rejections,
         is_new,
     )

@@ -12,11 +12,6 @@ POLL_S = 0.005
 _PROC = Path("/proc")
 
 
-def has_proc() -> bool:
-    """Whether this machine tells; Linux does."""
-    return (_PROC / "self" / "stat").exists()
-
-
 def title(pid: int) -> str:
     """What a process calls itself; empty if it is gone or a zombie."""
     try:

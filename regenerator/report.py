@@ -32,8 +32,19 @@ class Reporter:
     Etcd may be slow or gone: whoever tells never waits, and only the newest is written.
     """
 
-    def __init__(self, etcd: Etcd, *, keys: Keyspace, frontend: str, blank: FrontendRecord) -> None:
+    def __init__(
+        self,
+        etcd: Etcd,
+        *,
+        keys: Keyspace,
+        frontend: str,
+        blank: FrontendRecord,
+        ttl_s: int = TTL_S,
+    ) -> None:
         self._etcd = etcd
+        self._ttl_s = ttl_s
+        self._lease = 0
+        self._refresh_at = 0.0
         self._key = keys.raw(FrontendKey(frontend))
         self._record = blank
         self._changed = threading.Condition()
@@ -61,37 +72,44 @@ class Reporter:
             self._changed.notify()
 
     def _run(self) -> None:
-        lease, refresh_at = 0, 0.0
-        while True:
-            record = self._next(until=refresh_at if lease else None)
-            if record is None:
-                break
+        while (record := self._next()) is not None:
             try:
-                if not lease:
-                    lease = self._etcd.grant(TTL_S).id
-                elif time.monotonic() >= refresh_at:
-                    self._etcd.refresh(lease)
-                self._etcd.write(self._key, record.dump(), lease=lease)
-                # a third of the lease leaves room for two failures; jitter spreads frontends out
-                refresh_at = time.monotonic() + TTL_S / 3 * random.uniform(0.9, 1.1)  # noqa: S311
+                self._keep_lease()
+                self._etcd.write(self._key, record.dump(), lease=self._lease)
                 with self._changed:
                     self._is_written = self._record is record
             except LeaseLost:
-                lease = 0
+                self._lease = 0
                 with self._changed:
                     self._is_written = False
             except Fault:
                 # the follower meets the same etcd and says what is wrong with it
                 self._pause(random.uniform(0.2, 1.0))  # noqa: S311 - no secret, only spread
-        if lease:
+        if self._lease:
             # where etcd does not answer, the lease ends by itself
             with suppress(Fault):
-                self._etcd.revoke(lease)
+                self._etcd.revoke(self._lease)
 
-    def _next(self, *, until: float | None) -> FrontendRecord | None:
+    def _keep_lease(self) -> None:
+        """Have a lease, and refresh it when it is time to: writing alone does not.
+
+        Raises:
+            LeaseLost: It is gone, and the record with it.
+        """
+        if not self._lease:
+            self._lease = self._etcd.grant(self._ttl_s).id
+        elif time.monotonic() >= self._refresh_at:
+            self._etcd.refresh(self._lease)
+        else:
+            return
+        # a third of the lease leaves room for two failures; jitter spreads frontends out
+        spread = random.uniform(0.9, 1.1)  # noqa: S311 - no secret, only spread
+        self._refresh_at = time.monotonic() + self._ttl_s / 3 * spread
+
+    def _next(self) -> FrontendRecord | None:
         """The record to write as soon as it is not written or the lease is due; None to stop."""
         with self._changed:
-            wait_s = None if until is None else max(0.0, until - time.monotonic())
+            wait_s = max(0.0, self._refresh_at - time.monotonic()) if self._lease else None
             self._changed.wait_for(lambda: self._is_stopping or not self._is_written, wait_s)
             return None if self._is_stopping else self._record
 

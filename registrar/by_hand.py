@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from registrar.hosts import HostBook
 from registrar.settings import Reach, check_branch_and_service
 from registry.etcd import Etcd
-from registry.faults import LeaseLost, NotApplied, NotRegistered, UsageInvalid
+from registry.faults import LeaseLost, LeftOut, NotApplied, NotRegistered, UsageInvalid
 from registry.keys import RouteKey
 from registry.records import Address, InstanceRecord, State
 from registry.registrations import Registered, Registrations, instant
@@ -120,6 +120,19 @@ def wait_applied(
         raise NotApplied(
             f"not applied within {within_s:g} s by frontend {', '.join(late)}; the change stands"
         )
+
+
+def check_served(registrations: Registrations, key: RouteKey) -> None:
+    """See that no frontend leaves a registration out that it has applied.
+
+    Raises:
+        LeftOut: One does; the registration stands.
+    """
+    raw = registrations.keys.raw(key).decode()
+    for frontend, record in registrations.frontends():
+        for rejection in record.rejections:
+            if rejection["key"] == raw:
+                raise LeftOut(f"frontend {frontend} leaves it out: {rejection['reason']}")
 
 
 def find_url(

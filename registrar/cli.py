@@ -30,6 +30,8 @@ T = TypeVar("T")
 EXIT_CODES = """Exit codes: 2 usage, 69 unavailable (no registry, nothing there), 70 our bug,
 75 out of time, 77 denied, 78 settings."""
 
+_APPLIED = "every live frontend has applied it"
+
 wait_option = click.option(
     "--wait",
     default="",
@@ -109,7 +111,11 @@ def add(branch: str, service: str, *, address: str, ttl: str, wait: str, **given
     revision, reached, conflicts = _at_once(reach, work)
     click.echo(listing.printable(f"registered {parsed} as {branch} {service}: {reached}"))
     _warn(*conflicts)
-    _wait(reach, revision, wait_s, removal=False)
+    if wait_s is not None:
+        registrations = by_hand.open_registrations(reach)
+        by_hand.wait_applied(registrations, revision, removal=False, within_s=wait_s)
+        by_hand.check_served(registrations, key)
+        click.echo(_APPLIED)
 
 
 @commands.command(epilog=EXIT_CODES)
@@ -135,7 +141,10 @@ def remove(branch: str, *, service: str, instance: str, wait: str, **given: str)
     click.echo(f"removed {done.routes} registrations and {done.claims} claims")
     if done.leased:
         _warn(f"{done.leased} of them on a lease: a registrar that still runs puts its own back")
-    _wait(reach, done.revision, wait_s, removal=True)
+    if wait_s is not None:
+        registrations = by_hand.open_registrations(reach)
+        by_hand.wait_applied(registrations, done.revision, removal=True, within_s=wait_s)
+        click.echo(_APPLIED)
 
 
 @commands.command("list", epilog=EXIT_CODES)
@@ -198,15 +207,6 @@ def _at_once(reach: Reach, work: Callable[[Registrations], T]) -> T:
         lambda: work(by_hand.open_registrations(reach)),
         unknown=f"etcd at {names} did not answer within {ONE_SHOT_S:g} s",
     )
-
-
-def _wait(reach: Reach, revision: int, wait_s: float | None, *, removal: bool) -> None:
-    if wait_s is None:
-        return
-    by_hand.wait_applied(
-        by_hand.open_registrations(reach), revision, removal=removal, within_s=wait_s
-    )
-    click.echo("every live frontend has applied it")
 
 
 def _warn(*sentences: str) -> None:

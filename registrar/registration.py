@@ -200,10 +200,12 @@ class Registration:
             wait=self._hurry.wait,
             clock=self._clock,
         )
-        for frontend in late:
-            log.warning("frontend %s has not let go in time", frontend)
         if not late:
             log.info("all frontends have let go")
+        elif self._hurry.is_set():
+            log.info("not waiting for frontends any longer")
+        else:
+            log.warning("not let go in time by frontend %s", ", ".join(late))
         self._expect(patience.drain_s + SLACK_S)
         self._wait_idle()
 

@@ -5,9 +5,15 @@ object addresses; what an operator needs is the innermost reason and the endpoin
 """
 
 import ssl
+from http.client import IncompleteRead
 
 from requests.exceptions import ConnectTimeout
-from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, ReadTimeoutError
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    NewConnectionError,
+    ProtocolError,
+    ReadTimeoutError,
+)
 
 from registry.faults import Fault, LeaseLost, StoreDenied, StoreMisspoken, StoreUnreachable
 from registry.refusals import Refused, Verdict, printable
@@ -36,6 +42,11 @@ def explain(exc: BaseException, *, endpoint: str, limit_s: float, sent: bool = F
     for cause in causes:
         if isinstance(cause, ssl.SSLError):
             return _explain_tls(cause, endpoint=endpoint)
+    if any(isinstance(cause, ProtocolError | IncompleteRead) for cause in causes) and sent:
+        # what Python says of it is about bytes and chunks
+        return StoreUnreachable(
+            f"etcd at {endpoint} ended the connection in the middle of an answer"
+        )
     reason = _reason(causes[-1])
     if refused and not sent:
         return NotSent(f"no connection to etcd at {endpoint}: {reason}")

@@ -18,6 +18,7 @@
       StateUnwritable        operator     69  the state folder cannot be written; what serves stays
       NginxDown              operator     69  nginx does not start; tried again
       GenerationUnconfirmed  operator     75  nginx took the signal, but never served it
+      LeftOut                branch owner 69  a frontend does not serve the record, and says why
       NotApplied             nobody       75  a frontend did not report in time
       NotRegistered          operator     69  what was asked for is not in the registry
       CommandMissing         operator    127  the command to run was not found
@@ -203,3 +204,10 @@ class CommandNotExecutable(Fault):
 
     owner = Owner.OPERATOR
     exit_code = 126
+
+
+class LeftOut(Fault):
+    """A frontend has read the record and does not serve it. The record stands."""
+
+    owner = Owner.BRANCH
+    exit_code = 69

@@ -56,9 +56,17 @@ class Place:
         wait_until(self.routes)
         return self.routes()[0]
 
-    def report(self, frontend: str, *, revision: int = 0, released: int = 0) -> None:
+    def report(
+        self,
+        frontend: str,
+        *,
+        revision: int = 0,
+        released: int = 0,
+        rejections: tuple[dict[str, str], ...] = (),
+    ) -> None:
         """Be a frontend."""
         record = FrontendRecord(
+            rejections=rejections,
             revision=revision,
             released=released,
             domain="dev.example.com",

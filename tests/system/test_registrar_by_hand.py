@@ -164,6 +164,18 @@ def test_who_waits_is_told_when_it_is_applied(place: Place) -> None:
     assert "applied" in removed.stdout
 
 
+def test_who_waits_is_told_if_it_is_left_out(place: Place) -> None:
+    """Applied and served are two things: a frontend may have a reason to leave a record out."""
+    left_out = {"key": "/branchfront/routes/main/web/8.8.8.8%3A80", "reason": "it is far away"}
+    place.report("f1", revision=10**9, released=10**9, rejections=(left_out,))
+
+    added = place.ask("add", "main", "web", "8.8.8.8:80", "--wait", "5")
+
+    assert added.returncode == 69
+    assert "frontend f1 leaves it out: it is far away" in added.stderr
+    assert "applied" not in added.stdout
+
+
 def test_both_sides_see_a_conflict(place: Place) -> None:
     place.report("f1")
     place.ask("add", "fix-foo", "web", "10.0.0.5:8080")
