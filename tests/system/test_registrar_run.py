@@ -158,7 +158,7 @@ def test_a_frontend_that_is_late_is_named_and_not_waited_for(place: Place) -> No
         code, took_s = registrar.stop()
 
         assert code == 5
-        assert "frontend late-one has not let go" in registrar.log
+        assert "not let go in time by frontend late-one" in registrar.log
         assert 0.3 <= took_s < 3
 
 
