@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from regenerator.proxy import Proxy
 from regenerator.render import Renderer
-from regenerator.routes import AddressRules, build_routes
+from regenerator.routes import AddressRules, RouteTable, build_routes
 from registry.claims import Rejection
 from registry.keys import Keyspace
 from registry.snapshot import Snapshot
@@ -17,6 +17,12 @@ class Rules:
     keys: Keyspace
     addresses: AddressRules
     default_service: str
+
+    def table(self, snapshot: Snapshot) -> RouteTable:
+        """The routes of a snapshot by these rules."""
+        return build_routes(
+            snapshot, keys=self.keys, rules=self.addresses, default_service=self.default_service
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +56,7 @@ def regenerate(snapshot: Snapshot, *, rules: Rules, renderer: Renderer, proxy: P
         GenerationUnconfirmed: The proxy serves what it served before.
         NginxDown: Nothing is served; the link leads to the new generation.
     """
-    table = build_routes(
-        snapshot, keys=rules.keys, rules=rules.addresses, default_service=rules.default_service
-    )
+    table = rules.table(snapshot)
     tree = renderer.render(table)
     is_new = tree.generation != proxy.serving()
     if is_new:

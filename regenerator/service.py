@@ -20,16 +20,15 @@ from regenerator.listeners import reached_at
 from regenerator.nginx import Nginx
 from regenerator.proxy import Proxy
 from regenerator.report import Reporter
-from regenerator.routes import build_routes
 from regenerator.settings import RegeneratorSettings
 from regenerator.settle import Settle
 from regenerator.status import as_json, as_text, read_frontends
 from registry.etcd import Etcd
-from registry.faults import Fault, NginxDown, ProgramMissing, SettingsInvalid, StateUnwritable
+from registry.faults import Fault, NginxDown, ProgramMissing, StateUnwritable
 from registry.following import Follower
 from registry.keys import ReleaseKey
 from registry.records import FrontendRecord
-from registry.settings import Problems, read_registry
+from registry.settings import Problems, needed_etcd, read_registry
 
 STOP_S = 0.5
 """For taking our record away at the end; its lease does it if etcd is slow."""
@@ -65,12 +64,9 @@ def render(settings: RegeneratorSettings, *, to: Path) -> str:
     Raises:
         StateUnwritable: The folder cannot be written.
     """
-    etcd = _etcd(settings)
+    etcd = Etcd(settings.etcd)
     snapshot = etcd.list(settings.keys.root)
-    rules = settings.rules
-    table = build_routes(
-        snapshot, keys=rules.keys, rules=rules.addresses, default_service=rules.default_service
-    )
+    table = settings.rules.table(snapshot)
     tree = templates.load(settings.templates, settings.text).render(table)
     try:
         write_tree(tree, to)
@@ -89,19 +85,16 @@ def status(given: Mapping[str, str], *, is_json: bool) -> str:
     """
     problems = Problems()
     registry = read_registry(given, problems)
-    if registry.etcd is None:
-        problems.note("REGISTRY_URL is not set; it says where etcd is, as http://host:2379")
+    etcd = needed_etcd(registry, problems)
     problems.settle()
-    if registry.etcd is None:
-        raise SettingsInvalid(problems.found)
-    frontends = read_frontends(Etcd(registry.etcd), keys=registry.keys)
+    frontends = read_frontends(Etcd(etcd), keys=registry.keys)
     return as_json(frontends) if is_json else as_text(frontends)
 
 
 def _serve(
     settings: RegeneratorSettings, *, nginx: Nginx, generations: Generations, inbox: Inbox
 ) -> None:
-    etcd = _etcd(settings)
+    etcd = Etcd(settings.etcd)
     follower = Follower(
         etcd,
         settings.keys.root,
@@ -158,12 +151,6 @@ def _blank(settings: RegeneratorSettings) -> FrontendRecord:
         url=text.public_url,
         address=str(reached_at(settings.listeners[0])),
     )
-
-
-def _etcd(settings: RegeneratorSettings) -> Etcd:
-    if settings.registry.etcd is None:
-        raise SettingsInvalid(["REGISTRY_URL is not set"])
-    return Etcd(settings.registry.etcd)
 
 
 def _heeds(settings: RegeneratorSettings) -> Callable[[bytes], bool]:

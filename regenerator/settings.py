@@ -12,12 +12,13 @@ from regenerator.listeners import own_addresses, parse_listeners
 from regenerator.pipeline import Rules
 from regenerator.render import RenderSettings, word
 from regenerator.routes import AddressRules, Network
+from registry.etcd import EtcdSettings
 from registry.keys import Keyspace
 from registry.names import is_domain
 from registry.records import Address
 from registry.settings import (
     Problems,
-    RegistrySettings,
+    needed_etcd,
     parse_networks,
     parse_port,
     parse_seconds,
@@ -40,7 +41,7 @@ class RegeneratorSettings:
         relist_s: Between two readings of the whole registry.
     """
 
-    registry: RegistrySettings
+    etcd: EtcdSettings
     rules: Rules
     text: RenderSettings
     listeners: tuple[Address, ...]
@@ -54,7 +55,7 @@ class RegeneratorSettings:
     @property
     def keys(self) -> Keyspace:
         """The keys below the registry's prefix."""
-        return self.registry.keys
+        return self.rules.keys
 
 
 def read_settings(given: Mapping[str, str], *, templates: Path) -> RegeneratorSettings:
@@ -69,8 +70,7 @@ def read_settings(given: Mapping[str, str], *, templates: Path) -> RegeneratorSe
     """
     problems = Problems()
     registry = read_registry(given, problems)
-    if registry.etcd is None and not any("REGISTRY_URL" in one for one in problems.found):
-        problems.note("REGISTRY_URL is not set; it says where etcd is, as http://host:2379")
+    etcd = needed_etcd(registry, problems)
     any_port: tuple[Address, ...] = (Address("127.0.0.1", 8080),)
     listeners = problems.read("LISTEN", given["listen"], parse_listeners, any_port)
     folder = Path(given["templates"]) if given["templates"] else templates
@@ -88,7 +88,7 @@ def read_settings(given: Mapping[str, str], *, templates: Path) -> RegeneratorSe
     text = _render_settings(given, problems, listeners)
     problems.settle()
     return RegeneratorSettings(
-        registry=registry,
+        etcd=etcd,
         rules=rules,
         text=text,
         listeners=listeners,

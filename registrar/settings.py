@@ -14,6 +14,7 @@ from registry.names import service_slug
 from registry.records import Address
 from registry.settings import (
     Problems,
+    needed_etcd,
     option,
     parse_port,
     parse_seconds,
@@ -180,11 +181,7 @@ def check_branch_and_service(branch: str, service: str) -> None:
 
 def _reach(given: Mapping[str, str], problems: Problems) -> Reach:
     registry = read_registry(given, problems)
-    if registry.etcd is None:
-        problems.note("REGISTRY_URL is not set: where etcd is, such as http://etcd:2379")
-    elif not registry.etcd.endpoints and not problems.found:
-        problems.note("REGISTRY_URL names no endpoint")
-    return Reach(registry.etcd or EtcdSettings(()), registry.keys, registry.default_service)
+    return Reach(needed_etcd(registry, problems), registry.keys, registry.default_service)
 
 
 def _place(given: Mapping[str, str], reach: Reach | None, problems: Problems) -> PlaceSettings:

@@ -121,6 +121,13 @@ def read_registry(given: Mapping[str, str], problems: Problems) -> RegistrySetti
     return RegistrySettings(_read_etcd(given, problems), keys, default_service)
 
 
+def needed_etcd(registry: RegistrySettings, problems: Problems) -> EtcdSettings:
+    """Where etcd is, for who can do nothing without; where nobody says so, that is noted."""
+    if registry.etcd is None:
+        problems.note("REGISTRY_URL is not set; it says where etcd is, such as http://etcd:2379")
+    return registry.etcd or EtcdSettings(())
+
+
 def parse_seconds(text: str, *, least: float = 0.0, most: float = 86400.0) -> float:
     """Read a number of seconds.
 
