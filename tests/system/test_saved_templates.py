@@ -177,7 +177,9 @@ def test_words_that_only_the_reload_refuses_are_rolled_back(
     """nginx's check is made once a grammar; what it cannot have seen then, the reload refuses."""
     trap = '{% macro host(route) %}\n{% if route.branch == "trap" %}one_word;\n{% endif %}\n'
     edit(templates, ROUTE, lambda text: text.replace("{% macro host(route) %}\n", trap))
-    wait_until(lambda: frontend.record() is not None)
+    edit(templates, SERVERS, added("# trapped\n"))
+    # the trap is in what nginx has checked and taken; without that it would be checked again
+    wait_until(lambda: "# trapped" in (frontend.state / "conf.d" / "servers.conf").read_text())
     frontend.put("before", "web", origin.address)
     raw = frontend.keys.raw(RouteKey("trap", "web"))
 
