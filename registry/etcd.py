@@ -117,16 +117,20 @@ class Etcd:
         found = self._ask("kv/range", body(key=key), parse_snapshot)
         return found.entries.get(key)
 
-    def list(self, prefix: bytes, *, keys_only: bool = False, created_after: int = 0) -> Snapshot:
+    def list(
+        self, prefix: bytes, *, keys_only: bool = False, created_after: int = 0, at: int = 0
+    ) -> Snapshot:
         """All keys below a prefix, as of one revision.
 
         Args:
             prefix: What the keys begin with.
             keys_only: Leave the values empty.
             created_after: Only keys that came into being after this revision.
+            at: A revision of the past, 0 for now; the snapshot names the store's own all the same.
+                One that was compacted away is refused as ``StoreMisspoken``.
         """
         least = created_after + 1 if created_after else 0
-        content = body(**below(prefix), keys_only=keys_only, min_create_revision=least)
+        content = body(**below(prefix), keys_only=keys_only, min_create_revision=least, revision=at)
         return self._ask("kv/range", content, parse_snapshot)
 
     def write(self, key: bytes, value: bytes, *, lease: int = 0) -> int:

@@ -90,15 +90,17 @@ class InstanceRecord:
 
     Shape:
         ``10.0.3.17:32768``, or ``{"address":"10.0.3.17:32768","state":"ready",
-        "registered_at":"2026-11-21T09:00:00Z"}``; fields we do not know are ignored.
+        "registered_at":"2026-11-21T09:00:00Z","ttl":15}``; fields we do not know are ignored.
 
     Attributes:
         registered_at: When its registrar first wrote it, in UTC; empty if nobody said.
+        ttl_s: How long its lease outlives its registrar; 0 if nobody said.
     """
 
     address: Address
     state: State = State.READY
     registered_at: str = ""
+    ttl_s: int = 0
 
     @classmethod
     def parse(cls, value: bytes) -> Self:
@@ -118,15 +120,18 @@ class InstanceRecord:
             Address.parse(read_string(fields, "address")),
             State(state),
             read_instant(fields, "registered_at"),
+            read_count(fields, "ttl"),
         )
 
     def dump(self) -> bytes:
         """Write it: the plain form where there is nothing but the address."""
-        if self.state is State.READY and not self.registered_at:
+        if self.state is State.READY and not self.registered_at and not self.ttl_s:
             return str(self.address).encode()
-        fields = {"address": str(self.address), "state": self.state.value}
+        fields: dict[str, Any] = {"address": str(self.address), "state": self.state.value}
         if self.registered_at:
             fields["registered_at"] = self.registered_at
+        if self.ttl_s:
+            fields["ttl"] = self.ttl_s
         return write_object(fields)
 
 
@@ -179,6 +184,9 @@ class FrontendRecord:
         applied_at: When the generation was confirmed, in UTC.
         url: Scheme, domain and port that people use.
         address: Where its nginx listens.
+        held: How many instances that the registry lost are served all the same.
+        missed: How many keys a list has corrected since the start, because the watch had not
+            told of them.
     """
 
     cluster_id: str = ""
@@ -194,6 +202,8 @@ class FrontendRecord:
     default_service: str = "web"
     url: str = ""
     address: str = ""
+    held: int = 0
+    missed: int = 0
     version: int = field(default=1)
 
     @classmethod
@@ -219,6 +229,8 @@ class FrontendRecord:
             default_service=read_line(fields, "default_service", default="web"),
             url=read_line(fields, "url"),
             address=read_line(fields, "address"),
+            held=read_count(fields, "held"),
+            missed=read_count(fields, "missed"),
         )
 
     def fields(self) -> dict[str, Any]:

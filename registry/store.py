@@ -14,7 +14,9 @@ class Store(Protocol):
     def read(self, key: bytes) -> Entry | None:
         """Read one key."""
 
-    def list(self, prefix: bytes, *, keys_only: bool = False, created_after: int = 0) -> Snapshot:
+    def list(
+        self, prefix: bytes, *, keys_only: bool = False, created_after: int = 0, at: int = 0
+    ) -> Snapshot:
         """Read all keys below a prefix."""
 
     def write(self, key: bytes, value: bytes, *, lease: int = 0) -> int:
