@@ -30,6 +30,7 @@ _OPTIONS = (
     option("--old-generations", "how many may live before reloads slow down", default="8"),
     option("--reload-pause", "least seconds between two reloads", default="0.2"),
     option("--relist", "seconds between two readings of the whole registry", default="300"),
+    option("--brake-window", "seconds within which lost routes count together", default="60"),
     option("--state", "folder for all that nginx reads and writes", default="state"),
     option("--nginx", "the nginx binary, 1.27.4 or newer", default="nginx"),
 )
@@ -77,6 +78,13 @@ def render(to: Path, log_format: str, **given: str) -> None:
 def status(*, is_json: bool, **given: str) -> None:
     """Show every frontend: revision, generation, routes, rejections, age."""
     click.echo(service.status(given, is_json=is_json))
+
+
+@commands.command(epilog=_EXIT_CODES)
+@registry_options
+def release(**given: str) -> None:
+    """Let go of the routes that the brake holds, on every frontend."""
+    click.echo(service.release(given))
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Callable
 
+from regenerator.guard import Guard
 from regenerator.inbox import Inbox
 from regenerator.pipeline import Outcome, Rules, regenerate
 from regenerator.proxy import Proxy
@@ -11,7 +12,6 @@ from regenerator.render import Renderer
 from regenerator.settle import Settle
 from registry.claims import Rejection
 from registry.faults import Fault, RenderFault, StateUnwritable
-from registry.snapshot import Snapshot
 
 LOOK_S = 0.1
 """Between two looks at nginx: as long as a dead one may stay unnoticed."""
@@ -29,6 +29,7 @@ class Daemon:
     """Keeps one proxy at what the registry says.
 
     Args:
+        guard: Looks at what the registry says before it is served.
         load: Reads the templates anew.
         report: Told of every outcome, and of every fault with the last outcome that holds.
         clock: Monotonic seconds.
@@ -38,6 +39,7 @@ class Daemon:
         self,
         *,
         proxy: Proxy,
+        guard: Guard,
         rules: Rules,
         load: Callable[[], Renderer],
         inbox: Inbox,
@@ -46,6 +48,7 @@ class Daemon:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._proxy = proxy
+        self._guard = guard
         self._rules = rules
         self._load = load
         self._inbox = inbox
@@ -53,7 +56,6 @@ class Daemon:
         self._report = report
         self._clock = clock
         self._renderer: Renderer | None = None
-        self._snapshot: Snapshot | None = None
         self._told: set[Rejection] = set()
         # the renderer that nginx has taken, and what is wrong with the one that came after it
         self._proven: Renderer | None = None
@@ -73,8 +75,7 @@ class Daemon:
             if news.are_templates_saved:
                 self._load_templates()
                 self._settle = self._settle.saw_change()
-            if news.snapshot is not None:
-                self._snapshot = news.snapshot
+            if self._guard.take(news):
                 self._settle = self._settle.saw_change()
             self._keep_nginx()
             now = self._clock()
@@ -82,6 +83,9 @@ class Daemon:
                 self._retry()
             elif self._settle.wait_s(now) == 0:
                 self._regenerate()
+            else:
+                self._guard.rest()
+        self._guard.write_down()
         self._proxy.stop()
 
     def _wait_s(self) -> float:
@@ -121,12 +125,17 @@ class Daemon:
 
     def _regenerate(self) -> None:
         self._settle = self._settle.began()
-        if self._snapshot is None or self._renderer is None:
+        snapshot = self._guard.view()
+        if snapshot is None or self._renderer is None:
             return
         began_at = self._clock()
         try:
             outcome = regenerate(
-                self._snapshot, rules=self._rules, renderer=self._renderer, proxy=self._proxy
+                snapshot,
+                held=self._guard.held,
+                rules=self._rules,
+                renderer=self._renderer,
+                proxy=self._proxy,
             )
         except Fault as fault:
             self._fall_back(fault)

@@ -1,21 +1,35 @@
 """Where the threads of a regenerator leave what they saw, and its loop finds it."""
 
 import threading
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from registry.snapshot import Snapshot
+from registry.records import Address
+from registry.snapshot import Entry, Snapshot
 
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """What came since the loop looked last."""
+    """What came since the loop looked last.
+
+    Attributes:
+        ended: What was deleted on the way to the snapshot, as it was last.
+        answers: Of addresses, whether they accept connections.
+    """
 
     snapshot: Snapshot | None = None
+    ended: tuple[Entry, ...] = ()
+    answers: Mapping[Address, bool] = field(default_factory=dict)
     are_templates_saved: bool = False
     is_stopping: bool = False
 
     def __bool__(self) -> bool:
-        return self.snapshot is not None or self.are_templates_saved or self.is_stopping
+        return (
+            self.snapshot is not None
+            or bool(self.answers)
+            or self.are_templates_saved
+            or self.is_stopping
+        )
 
 
 class Inbox:
@@ -24,6 +38,8 @@ class Inbox:
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._snapshot: Snapshot | None = None
+        self._ended: tuple[Entry, ...] = ()
+        self._answers: dict[Address, bool] = {}
         self._are_templates_saved = False
         self._is_stopping = False
         self._raised: BaseException | None = None
@@ -32,6 +48,13 @@ class Inbox:
         """Leave the registry's newest state."""
         with self._changed:
             self._snapshot = snapshot
+            self._ended += snapshot.ended
+            self._changed.notify()
+
+    def answered(self, answers: Mapping[Address, bool]) -> None:
+        """Leave which addresses accept connections."""
+        with self._changed:
+            self._answers |= answers
             self._changed.notify()
 
     def saved_templates(self) -> None:
@@ -62,10 +85,17 @@ class Inbox:
             self._changed.wait_for(self._has_news, timeout=seconds)
             if self._raised is not None:
                 raise self._raised
-            news = News(self._snapshot, self._are_templates_saved, self._is_stopping)
-            self._snapshot, self._are_templates_saved = None, False
+            news = News(
+                self._snapshot,
+                self._ended,
+                self._answers,
+                self._are_templates_saved,
+                self._is_stopping,
+            )
+            self._snapshot, self._ended, self._answers = None, (), {}
+            self._are_templates_saved = False
             return news
 
     def _has_news(self) -> bool:
-        has_news = self._snapshot is not None or self._are_templates_saved
-        return has_news or self._is_stopping or self._raised is not None
+        has_news = self._snapshot is not None or self._answers or self._are_templates_saved
+        return bool(has_news) or self._is_stopping or self._raised is not None

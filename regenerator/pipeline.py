@@ -1,13 +1,14 @@
 """One run from a snapshot to a confirmed generation: reads top to bottom, no loop, no ``try``."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from regenerator.proxy import Proxy
 from regenerator.render import Renderer
-from regenerator.routes import AddressRules, RouteTable, build_routes
+from regenerator.routes import AddressRules, RouteTable, build_routes, read_instance
 from registry.claims import Rejection
-from registry.keys import Keyspace
-from registry.snapshot import Snapshot
+from registry.keys import ClaimKey, Keyspace
+from registry.records import InstanceRecord
+from registry.snapshot import Entry, Snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +18,10 @@ class Rules:
     keys: Keyspace
     addresses: AddressRules
     default_service: str
+
+    def read(self, entry: Entry) -> tuple[ClaimKey, InstanceRecord] | None:
+        """One route by these rules: whose it is, and its record; None if it is left out."""
+        return read_instance(entry, keys=self.keys, rules=self.addresses)
 
     def table(self, snapshot: Snapshot) -> RouteTable:
         """The routes of a snapshot by these rules."""
@@ -39,13 +44,17 @@ class Outcome:
     routes: int
     rejections: tuple[Rejection, ...]
     is_new: bool
+    held: int = 0
 
     def __str__(self) -> str:
         left_out = f", {len(self.rejections)} records left out" if self.rejections else ""
-        return f"serving {self.routes} routes as {self.generation}{left_out}"
+        held = f", {self.held} lost instances held" if self.held else ""
+        return f"serving {self.routes} routes as {self.generation}{left_out}{held}"
 
 
-def regenerate(snapshot: Snapshot, *, rules: Rules, renderer: Renderer, proxy: Proxy) -> Outcome:
+def regenerate(
+    snapshot: Snapshot, *, held: int, rules: Rules, renderer: Renderer, proxy: Proxy
+) -> Outcome:
     """Bring nginx to what the registry says.
 
     The comparison is with what nginx serves, not with what is on disk: a file that was written
@@ -56,7 +65,7 @@ def regenerate(snapshot: Snapshot, *, rules: Rules, renderer: Renderer, proxy: P
         GenerationUnconfirmed: The proxy serves what it served before.
         NginxDown: Nothing is served; the link leads to the new generation.
     """
-    table = rules.table(snapshot)
+    table = replace(rules.table(snapshot), held=held)
     tree = renderer.render(table)
     is_new = tree.generation != proxy.serving()
     if is_new:
@@ -70,4 +79,5 @@ def regenerate(snapshot: Snapshot, *, rules: Rules, renderer: Renderer, proxy: P
         sum(1 for route in table.routes if route.instances),
         table.rejections,
         is_new,
+        held,
     )

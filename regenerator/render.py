@@ -148,6 +148,7 @@ class Renderer:
         pages = {
             "rows": Markup("".join(row.html for row in rows)),  # noqa: S704 - rendered, so escaped
             "count": len(rows),
+            "held": table.held,
             "settings": self._settings,
         }
         sources = {n.removesuffix(".j2"): (self._configs, n, config) for n in self._config_names}
@@ -157,7 +158,7 @@ class Renderer:
             sources[f"pages/{status}.html"] = (self._pages, "pages/page.html.j2", values)
             sources[f"pages/{status}.json"] = (self._pages, "pages/problem.json.j2", values)
         files = dict(self._statics)
-        files["pages/index.json"] = _list_document(self._settings, rows)
+        files["pages/index.json"] = _list_document(self._settings, rows, held=table.held)
         files |= {name: _fill(*source, generation=_UNNAMED) for name, source in sources.items()}
         if not any(_UNNAMED in text for name, text in files.items() if name.endswith(".conf")):
             # such as a file that was saved empty: nginx would take it, and serve nothing at all
@@ -262,9 +263,10 @@ def _branch_row(macros: Any, routes: tuple[Route, ...], settings: RenderSettings
     return _Row(str(macros.row(branch, services)), document)
 
 
-def _list_document(settings: RenderSettings, rows: list[_Row]) -> str:
+def _list_document(settings: RenderSettings, rows: list[_Row], *, held: int) -> str:
     branches = ",\n".join(row.json for row in rows)
-    return f'{{"domain": {json.dumps(settings.domain)}, "branches": [\n{branches}\n]}}\n'
+    head = f'"domain": {json.dumps(settings.domain)}, "held": {held}'
+    return f'{{{head}, "branches": [\n{branches}\n]}}\n'
 
 
 def _environment(

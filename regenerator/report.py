@@ -64,6 +64,11 @@ class Reporter:
         if self._thread.is_alive():
             self._thread.join(within_s)
 
+    def tell_missed(self, keys: int) -> None:
+        """Note how many keys a list has corrected so far; written with what is told next."""
+        with self._changed:
+            self._record = replace(self._record, missed=keys)
+
     def tell(self, news: Outcome | Fault) -> None:
         """Note what to write; never waits."""
         with self._changed:
@@ -138,6 +143,7 @@ def _told(
         rejections=tuple(
             {"key": one.key, "reason": one.reason} for one in news.rejections[:REJECTIONS]
         ),
-        state="ok",
+        state="holding lost routes" if news.held else "ok",
         applied_at=applied_at,
+        held=news.held,
     )

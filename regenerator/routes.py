@@ -15,7 +15,7 @@ from registry.claims import Ownership, Rejection, new_labels, read_claims, settl
 from registry.faults import LabelsExhausted
 from registry.keys import ClaimKey, Keyspace, RouteKey, encode, shown
 from registry.names import service_slug
-from registry.records import Address, State, parse_instance
+from registry.records import Address, InstanceRecord, State, parse_instance
 from registry.snapshot import Entry, Snapshot
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -110,10 +110,15 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class RouteTable:
-    """All routes, by branch and service, and what was left out."""
+    """All routes, by branch and service, and what was left out.
+
+    Attributes:
+        held: How many of the instances the registry has lost.
+    """
 
     routes: tuple[Route, ...]
     rejections: tuple[Rejection, ...]
+    held: int = 0
 
 
 def build_routes(
@@ -146,6 +151,14 @@ def build_routes(
         for key in sorted(labels, key=attrgetter("branch", "service"))
     )
     return RouteTable(tuple(routes), tuple(sorted(rejections)))
+
+
+def read_instance(
+    entry: Entry, *, keys: Keyspace, rules: AddressRules
+) -> tuple[ClaimKey, InstanceRecord] | None:
+    """Whose a route is, and its record; None for one that the table leaves out."""
+    found = _read(entry, keys, rules)
+    return None if isinstance(found, Rejection) else (found.owner, parse_instance(entry.value))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -262,14 +275,15 @@ def _labels(
 # Remembered likewise.
 @lru_cache(maxsize=1 << 16)
 def _route(key: ClaimKey, labels: tuple[str, ...], held: tuple[_Held, ...]) -> Route:
-    # two records of one address are one instance; the newer one gives it its name
-    ready = {one.instance.address: one.instance for one in held if one.state is State.READY}
+    # two records of one address are one instance, of which the newer one tells; held is by age
+    newest = {one.instance.address: one for one in held}
+    ready = (one.instance for one in newest.values() if one.state is State.READY)
     return Route(
         id=_id(key),
         branch=key.branch,
         service=key.service,
         labels=labels,
-        instances=tuple(sorted(ready.values())),
+        instances=tuple(sorted(ready)),
         newest=max((one.created_at for one in held), default=0),
     )
 

@@ -1,37 +1,51 @@
 """The commands of the regenerator, joined from their parts."""
 
 import gc
+import getpass
 import logging
 import random
 import re
 import resource
 import shutil
 import signal
+import socket
 import threading
+import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
 from regenerator import templates
+from regenerator.brake import Brake
 from regenerator.daemon import Daemon
 from regenerator.generations import Generations, write_tree
+from regenerator.guard import Guard
 from regenerator.inbox import Inbox
 from regenerator.listeners import reached_at
+from regenerator.memory import MemoryFile
 from regenerator.nginx import Nginx
+from regenerator.prober import Prober
 from regenerator.proxy import Proxy
 from regenerator.report import Reporter
 from regenerator.settings import RegeneratorSettings
 from regenerator.settle import Settle
 from regenerator.status import as_json, as_text, read_frontends
 from registry.etcd import Etcd
-from registry.faults import Fault, NginxDown, ProgramMissing, StateUnwritable
+from registry.faults import Fault, NginxDown, NotApplied, ProgramMissing, StateUnwritable
 from registry.following import Follower
 from registry.keys import ReleaseKey
 from registry.records import FrontendRecord
+from registry.registrations import Registrations, instant
 from registry.settings import Problems, needed_etcd, read_registry
 
 STOP_S = 0.5
 """For taking our record away at the end; its lease does it if etcd is slow."""
+
+RELEASE_TTL_S = 60
+"""How long a frontend may be away and still hear of a release."""
+
+RELEASE_S = 10.0
+"""For frontends to act on a release; a change is served in 0.3 s."""
 
 log = logging.getLogger("regenerator")
 
@@ -91,10 +105,41 @@ def status(given: Mapping[str, str], *, is_json: bool) -> str:
     return as_json(frontends) if is_json else as_text(frontends)
 
 
+def release(given: Mapping[str, str]) -> str:
+    """Have every frontend take the registry at its word; returns what to say of it.
+
+    The key is on a lease, so that a frontend which is late finds it, and it never stays.
+
+    Raises:
+        SettingsInvalid: There is no registry to ask.
+        NotApplied: A frontend was late; it still acts when it comes within a minute.
+    """
+    problems = Problems()
+    registry = read_registry(given, problems)
+    etcd = needed_etcd(registry, problems)
+    problems.settle()
+    store = Etcd(etcd)
+    key = registry.keys.raw(ReleaseKey())
+    value = f"{getpass.getuser()}@{socket.gethostname()} {instant(time.time())}"
+    revision = store.write(key, value.encode(), lease=store.grant(RELEASE_TTL_S).id)
+    registrations = Registrations(store, keys=registry.keys)
+    late = registrations.wait_applied(revision, within_s=RELEASE_S)
+    if late:
+        raise NotApplied(
+            f"frontend {', '.join(late)} has not acted within {RELEASE_S:g} s; it will if it comes"
+            f" back within {RELEASE_TTL_S} s"
+        )
+    store.delete(key)
+    return f"frontends that take the registry at its word again: {len(registrations.frontends())}"
+
+
 def _serve(
     settings: RegeneratorSettings, *, nginx: Nginx, generations: Generations, inbox: Inbox
 ) -> None:
     etcd = Etcd(settings.etcd)
+    reporter = Reporter(
+        etcd, keys=settings.keys, frontend=generations.frontend_id(), blank=_blank(settings)
+    )
     follower = Follower(
         etcd,
         settings.keys.root,
@@ -103,16 +148,18 @@ def _serve(
         relist_s=settings.relist_s,
         rng=random.Random(),  # noqa: S311 - spreads load, guards nothing
     )
-    reporter = Reporter(
-        etcd, keys=settings.keys, frontend=generations.frontend_id(), blank=_blank(settings)
-    )
+    prober = Prober(inbox.answered)
+    file = MemoryFile(settings.state / "registry.json", recent_s=settings.brake_window_s)
+    brake = Brake(settings.keys, settings.rules.read, settings.brake_window_s, memory=file.read())
 
     def follow() -> None:
         for snapshot in follower.snapshots():
+            reporter.tell_missed(follower.missed)
             inbox.put(snapshot)
 
     daemon = Daemon(
         proxy=Proxy(nginx, generations),
+        guard=Guard(brake, prober=prober, file=file, clock=time.monotonic),
         rules=settings.rules,
         load=partial(templates.load, settings.templates, settings.text),
         inbox=inbox,
@@ -122,10 +169,12 @@ def _serve(
     watch = templates.TemplateWatch(settings.templates, inbox.saved_templates)
     watch.start()
     reporter.start()
+    prober.start()
     threading.Thread(target=follow, name="follow", daemon=True).start()
     daemon.run()
     watch.stop()
     follower.stop()
+    prober.stop()
     reporter.stop(within_s=STOP_S)
 
 

@@ -39,6 +39,7 @@ class RegeneratorSettings:
         pause_s: Least time between two reloads.
         budget: Old generations that may live before the pause grows.
         relist_s: Between two readings of the whole registry.
+        brake_window_s: Losses within it are counted together.
     """
 
     etcd: EtcdSettings
@@ -51,6 +52,7 @@ class RegeneratorSettings:
     pause_s: float
     budget: int
     relist_s: float
+    brake_window_s: float
 
     @property
     def keys(self) -> Keyspace:
@@ -80,6 +82,9 @@ def read_settings(given: Mapping[str, str], *, templates: Path) -> RegeneratorSe
     least_s = partial(parse_seconds, least=0.0, most=60.0)
     pause_s = problems.read("RELOAD_PAUSE", given["reload_pause"], least_s, 0.2)
     relist_s = problems.read("RELIST", given["relist"], partial(parse_seconds, least=1.0), 300.0)
+    window_s = problems.read(
+        "BRAKE_WINDOW", given["brake_window"], partial(parse_seconds, least=1.0), 60.0
+    )
     rules = Rules(
         registry.keys,
         _address_rules(given, problems, listeners),
@@ -98,6 +103,7 @@ def read_settings(given: Mapping[str, str], *, templates: Path) -> RegeneratorSe
         pause_s=pause_s,
         budget=budget,
         relist_s=relist_s,
+        brake_window_s=window_s,
     )
 
 

@@ -75,6 +75,11 @@ def _block(one: Frontend, now: datetime) -> str:
         ("applied", f"{record.applied_at}{_age(record.applied_at, now)}"),
         ("left out", f"{record.rejected} records" if record.rejected else "nothing"),
     ]
+    if record.held:
+        text = f"{record.held} instances that the registry lost; regenerator release lets go"
+        rows.append(("holding", click.style(text, fg="red")))
+    if record.missed:
+        rows.append(("missed", f"{record.missed} keys that a list had to correct"))
     lines = [title, *(f"  {name:<9} {_plain(text)}" for name, text in rows)]
     for rejection in record.rejections:
         lines.append(click.style(f"    {_plain(rejection['key'])}", fg="yellow"))

@@ -20,6 +20,7 @@
       GenerationUnconfirmed  operator     75  nginx took the signal, but never served it
       LeftOut                branch owner 69  a frontend does not serve the record, and says why
       NotApplied             nobody       75  a frontend did not report in time
+      NotReached             operator     75  a frontend leads nobody to what it should serve
       NotRegistered          operator     69  what was asked for is not in the registry
       CommandMissing         operator    127  the command to run was not found
       CommandNotExecutable   operator    126  the command to run is there and cannot be run
@@ -182,6 +183,13 @@ class NotApplied(Fault):
     """A frontend had not applied a change when the time was up. The change itself stands."""
 
     owner = Owner.NOBODY
+    exit_code = 75
+
+
+class NotReached(Fault):
+    """No request through a frontend came to the registration in time. It stands."""
+
+    owner = Owner.OPERATOR
     exit_code = 75
 
 

@@ -55,6 +55,9 @@ class Follower:
         on_trouble: Called by the reader's own thread, between two snapshots: with the fault for
             each try that came to nothing, with None when etcd answers again.
         read_timeout_s: Silence after which the watch is opened anew.
+
+    Attributes:
+        missed: How many keys a list has corrected so far, because the watch had not told of them.
     """
 
     def __init__(
@@ -70,6 +73,7 @@ class Follower:
         read_timeout_s: float = READ_TIMEOUT_S,
         denied_pause_s: float = DENIED_PAUSE_S,
     ) -> None:
+        self.missed = 0
         self._etcd = etcd
         self._prefix = prefix
         self._relist_s = relist_s
@@ -145,6 +149,7 @@ class Follower:
             if any(missed):
                 text = "a list differs from what the watch had shown: %d keys written, %d gone"
                 log.warning(text, *missed)
+                self.missed += sum(missed)
         self._watched = False
         # a tenth earlier or later, so that frontends started together do not list together
         self._relist_at = self._clock() + self._relist_s * self._rng.uniform(0.9, 1.1)

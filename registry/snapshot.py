@@ -43,11 +43,13 @@ class Snapshot:
         cluster_id: Etcd's own name for the cluster; another one means another history.
         revision: The store's revision that this is the state of.
         entries: By key.
+        ended: What was deleted since the snapshot before, as it was last. A list cannot know.
     """
 
     cluster_id: str
     revision: int
     entries: Mapping[bytes, Entry] = field(default_factory=dict)
+    ended: tuple[Entry, ...] = field(default=(), compare=False)
 
     def after(self, changes: Iterable[Change], *, revision: int) -> Self:
         """The snapshot that the changes lead to, at the revision of the last of them.
@@ -56,12 +58,14 @@ class Snapshot:
         again what a list has already shown.
         """
         entries = dict(self.entries)
+        ended: list[Entry] = []
         for change in changes:
             known = entries.get(change.key)
             if known is not None and known.mod_revision >= change.revision:
                 continue
             if change.entry is None:
-                entries.pop(change.key, None)
+                if known is not None:
+                    ended.append(entries.pop(change.key))
             else:
                 entries[change.key] = change.entry
-        return type(self)(self.cluster_id, max(self.revision, revision), entries)
+        return type(self)(self.cluster_id, max(self.revision, revision), entries, tuple(ended))
