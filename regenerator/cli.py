@@ -31,6 +31,7 @@ _OPTIONS = (
     option("--reload-pause", "least seconds between two reloads", default="0.2"),
     option("--relist", "seconds between two readings of the whole registry", default="300"),
     option("--brake-window", "seconds within which lost routes count together", default="60"),
+    option("--metrics", "address for Prometheus, such as 127.0.0.1:9145; default: none"),
     option("--state", "folder for all that nginx reads and writes", default="state"),
     option("--nginx", "the nginx binary, 1.27.4 or newer", default="nginx"),
 )

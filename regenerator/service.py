@@ -23,7 +23,9 @@ from regenerator.guard import Guard
 from regenerator.inbox import Inbox
 from regenerator.listeners import reached_at
 from regenerator.memory import MemoryFile
+from regenerator.metrics import Metrics
 from regenerator.nginx import Nginx
+from regenerator.pipeline import Outcome
 from regenerator.prober import Prober
 from regenerator.proxy import Proxy
 from regenerator.report import Reporter
@@ -152,9 +154,18 @@ def _serve(
     file = MemoryFile(settings.state / "registry.json", recent_s=settings.brake_window_s)
     brake = Brake(settings.keys, settings.rules.read, settings.brake_window_s, memory=file.read())
 
+    metrics = Metrics()
+    if settings.metrics is not None:
+        metrics.serve(settings.metrics)
+
+    def tell(news: Outcome | Fault) -> None:
+        reporter.tell(news)
+        metrics.tell(news)
+
     def follow() -> None:
         for snapshot in follower.snapshots():
             reporter.tell_missed(follower.missed)
+            metrics.tell_missed(follower.missed)
             inbox.put(snapshot)
 
     daemon = Daemon(
@@ -164,7 +175,7 @@ def _serve(
         load=partial(templates.load, settings.templates, settings.text),
         inbox=inbox,
         settle=Settle(settings.pause_s, settings.budget),
-        report=reporter.tell,
+        report=tell,
     )
     watch = templates.TemplateWatch(settings.templates, inbox.saved_templates)
     watch.start()

@@ -40,6 +40,7 @@ class RegeneratorSettings:
         budget: Old generations that may live before the pause grows.
         relist_s: Between two readings of the whole registry.
         brake_window_s: Losses within it are counted together.
+        metrics: Where numbers for Prometheus are given; None for nowhere.
     """
 
     etcd: EtcdSettings
@@ -53,6 +54,7 @@ class RegeneratorSettings:
     budget: int
     relist_s: float
     brake_window_s: float
+    metrics: Address | None
 
     @property
     def keys(self) -> Keyspace:
@@ -85,6 +87,9 @@ def read_settings(given: Mapping[str, str], *, templates: Path) -> RegeneratorSe
     window_s = problems.read(
         "BRAKE_WINDOW", given["brake_window"], partial(parse_seconds, least=1.0), 60.0
     )
+    metrics: Address | None = None
+    if given["metrics"]:
+        metrics = problems.read("METRICS", given["metrics"], Address.parse, None)
     rules = Rules(
         registry.keys,
         _address_rules(given, problems, listeners),
@@ -104,6 +109,7 @@ def read_settings(given: Mapping[str, str], *, templates: Path) -> RegeneratorSe
         budget=budget,
         relist_s=relist_s,
         brake_window_s=window_s,
+        metrics=metrics,
     )
 
 
