@@ -20,6 +20,7 @@ from typing import Self
 import pytest
 
 from registry.keys import RouteKey
+from registry.names import short_labels
 from registry.records import Address, InstanceRecord, State
 from registry.registrations import Registrations
 from registry.snapshot import Entry
@@ -184,20 +185,25 @@ def test_an_etcd_on_an_empty_folder_takes_nothing_away(
     etcd, frontend = scene
     environ = {"PATH": os.environ["PATH"], "REGISTRY_URL": etcd.url, "IP": "127.0.0.1"}
     with origins(2) as services, ExitStack() as running:
+        registrars = []
         for branch, one in zip(("fix/foo", "fix-foo"), services, strict=True):
             given = {"NAME": branch, "SERVICE": "web", "PORT": str(one.port), "TTL": "3"}
-            running.enter_context(Registrar(["sidecar"], environ | given))
+            registrars.append(running.enter_context(Registrar(["sidecar"], environ | given)))
             wait_until(lambda n=branch: has_route(frontend, n))  # type: ignore[misc]
         wait_until(lambda: frontend.ask("fix-foo.localhost").text == services[0].name)
-        other = frontend.ask("localhost", headers={"Accept": "application/json"}).json()
-        [second] = [one for one in other["branches"] if one["branch"] == "fix-foo"]
-        host = second["services"][0]["url"].removeprefix("http://").partition(":")[0]
+        # who came second carries its digits
+        host = f"{short_labels('fix-foo')[1]}.localhost"
         wait_until(lambda: frontend.ask(host).text == services[1].name)
 
         with Asking(frontend, "fix-foo.localhost") as first, Asking(frontend, host) as last:
             etcd.kill()
             shutil.rmtree(etcd.folder / "data")
+            for one in registrars:
+                one.send(signal.SIGSTOP)
             etcd.start()
+            wait_until(lambda: held(frontend) == 2)
+            for one in registrars:
+                one.send(signal.SIGCONT)
             wait_until(lambda: len(routes(frontend)) == 2)
             wait_until(lambda: held(frontend) == 0)
         assert not first.failures
