@@ -16,6 +16,9 @@ class BlackHole:
         url: Where to reach it.
         swallows_answers: Requests go through, answers do not.
         swallows_all: Nothing goes through; connections are still taken.
+        loses: Answers with these bytes in them are left out of their stream, which goes on: a
+            server that forgets to tell something. Empty for none.
+        lost: How often that happened.
     """
 
     def __init__(self, url: str) -> None:
@@ -29,6 +32,8 @@ class BlackHole:
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         self.swallows_answers = False
         self.swallows_all = False
+        self.loses = b""
+        self.lost = 0
 
     def __enter__(self) -> Self:
         self._start(self._accept)
@@ -77,7 +82,9 @@ class BlackHole:
                             return
                         # a connection that lost something never goes on: TCP leaves no gaps
                         is_cut = is_cut or self._swallows(is_answer=source is server)
-                        if not is_cut:
+                        if source is server and self.loses and self.loses in content:
+                            self.lost += 1
+                        elif not is_cut:
                             other.sendall(content)
 
     def _swallows(self, *, is_answer: bool) -> bool:

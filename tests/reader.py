@@ -36,6 +36,11 @@ class Reader:
         assert not self._thread.is_alive()
         return time.monotonic() - began_at
 
+    @property
+    def missed(self) -> int:
+        """How many keys a list has corrected."""
+        return self._follower.missed
+
     def values(self) -> dict[bytes, bytes]:
         """The last snapshot, without what etcd knows besides."""
         entries = self.seen[-1].entries if self.seen else {}

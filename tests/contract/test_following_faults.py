@@ -201,6 +201,46 @@ class Chaos:
         self._hole.swallows_all = False
 
 
+def test_a_deletion_that_the_watch_never_told_of_is_found_and_counted(
+    server: EtcdServer, etcd: Etcd
+) -> None:
+    """etcd before 3.4.36 and 3.5.18 loses some; here the way to it does."""
+    with (
+        BlackHole(server.url) as hole,
+        # silence would open the watch anew, and that tells it again
+        reading(hole.url, relist_s=1.0, read_timeout_s=30.0) as reader,
+    ):
+        etcd.write(b"/a/stays", b"")
+        etcd.write(b"/a/goes", b"")
+        wait_until(reader.has(b"/a/goes"))
+        assert reader.missed == 0
+        hole.loses = b"DELETE"
+        etcd.delete(b"/a/goes")
+        wait_until(lambda: hole.lost)
+        hole.loses = b""
+        wait_until(lambda: reader.values().keys() == {b"/a/stays"})
+        assert reader.missed == 1
+
+
+def test_an_hour_without_etcd_is_made_up_for_at_once(server: EtcdServer, etcd: Etcd) -> None:
+    """The hour is the reader's own clock's; what etcd did meanwhile took as long as it takes."""
+    passed_s = 0.0
+    with reading(server.url, clock=lambda: time.monotonic() + passed_s) as reader:
+        etcd.write(b"/a/before", b"")
+        wait_until(reader.has(b"/a/before"))
+        known = reader.values()
+        server.kill()
+        wait_until(lambda: reader.troubles)
+        passed_s = 3600.0
+        wait_until(lambda: len(reader.troubles) > 3)
+        assert reader.values() == known
+        server.start()
+        returned_at = time.monotonic()
+        etcd.write(b"/a/after", b"")
+        wait_until(reader.has(b"/a/after"))
+        assert time.monotonic() - returned_at < 2
+
+
 def test_chaos_ends_in_the_truth_each_time(server: EtcdServer, etcd: Etcd) -> None:
     """Set ``CHAOS_S`` for a longer run."""
     ends_at = time.monotonic() + float(os.environ.get("CHAOS_S", "10"))
