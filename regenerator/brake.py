@@ -325,17 +325,21 @@ class Brake:
         """Let go of what is there again, by its key or by its address."""
         if not (self._held or self._losses):
             return
-        newest: dict[Address, int] = {}
+        there: dict[Address, list[tuple[int, ClaimKey, State]]] = {}
         for key, entry in self._plain(fresh).entries.items():
             if key.startswith(self.keys.routes) and (found := self.read(entry)) is not None:
-                address = found[1].address
-                age = newest.get(address, entry.create_revision)
-                newest[address] = max(age, entry.create_revision)
+                owner, record = found
+                about = (entry.create_revision, owner, record.state)
+                there.setdefault(record.address, []).append(about)
 
         def is_back(key: bytes, one: _Lost) -> bool:
-            # a record that is older than the lost one says nothing about who has the address now
-            age = one.entry.create_revision
-            return key in fresh.entries or newest.get(one.address, age) > age
+            # A record that is older than the lost one says nothing about who has the address now,
+            # nor does its own service that starts: a sidecar may come back to a running one.
+            return key in fresh.entries or any(
+                age > one.entry.create_revision
+                and (owner != one.owner or state is not State.STARTING)
+                for age, owner, state in there.get(one.address, ())
+            )
 
         self._held = {k: one for k, one in self._held.items() if not is_back(k, one)}
         self._losses = {k: one for k, one in self._losses.items() if not is_back(k, one)}

@@ -275,8 +275,9 @@ def _labels(
 # Remembered likewise.
 @lru_cache(maxsize=1 << 16)
 def _route(key: ClaimKey, labels: tuple[str, ...], held: tuple[_Held, ...]) -> Route:
-    # two records of one address are one instance, of which the newer one tells; held is by age
-    newest = {one.instance.address: one for one in held}
+    # two records of one address are one instance, of which the newer one tells; held is by age.
+    # One that starts says nothing of an older one: a sidecar may come back to a running service
+    newest = {one.instance.address: one for one in held if one.state is not State.STARTING}
     ready = (one.instance for one in newest.values() if one.state is State.READY)
     return Route(
         id=_id(key),

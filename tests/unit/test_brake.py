@@ -252,16 +252,27 @@ def test_a_new_incarnation_at_the_same_address_is_registered_again_as_well() -> 
     assert served(guard) == {other.key}
 
 
+def test_a_sidecar_that_comes_back_to_a_running_service_leaves_it_be() -> None:
+    guard = brake()
+    guard.saw(state(route(1)), now=0)
+    guard.saw(state(cluster="new", revision=1), now=1)
+
+    other = route(2, branch="b1", ip="10.0.0.1", at=2, state=State.STARTING)
+    guard.saw(state(other, cluster="new", revision=2), now=2)
+
+    assert hosts(guard)["b1"] == {"10.0.0.1"}
+
+
 def test_an_address_that_somebody_else_has_now_is_let_go() -> None:
     guard = brake()
     guard.saw(state(*ROUTES), now=0)
     guard.saw(state(*ROUTES[4:], revision=1001), now=1)
 
-    newcomer = route(50, ip="10.0.0.0", at=1002)
+    newcomer = route(50, ip="10.0.0.0", at=1002, state=State.STARTING)
     guard.saw(state(*ROUTES[4:], newcomer, revision=1002), now=2)
 
     assert guard.held == 3
-    assert hosts(guard)["b50-web"] == {"10.0.0.0"}
+    assert hosts(guard)["b50-web"] == set()
     assert "b0-web" not in hosts(guard)
 
 

@@ -72,6 +72,22 @@ def test_two_records_of_one_address_are_one_instance_that_the_newer_one_names() 
         assert [one.name for one in found.instances] == ["newer"]
 
 
+@pytest.mark.parametrize(
+    ("state", "instances"), [("starting", ["older"]), ("draining", []), ("ready", ["newer"])]
+)
+def test_of_two_records_of_one_address_the_newer_one_tells_unless_it_starts(
+    state: str, instances: list[str]
+) -> None:
+    """A sidecar may come back to a service that runs; who leaves takes the address along."""
+    older = route("demo", instance="older", at=1, lease=7)
+    value = f'{{"address":"10.0.0.1:8080","state":"{state}"}}'
+    newer = route("demo", instance="newer", value=value, at=2, lease=8)
+
+    for arrival in ((older, newer), (newer, older)):
+        (found,) = table_of(*arrival).routes
+        assert [one.name for one in found.instances] == instances
+
+
 def test_a_claim_without_an_instance_is_a_route_to_nothing() -> None:
     (found,) = table_of(claim("main", "web", "main-web", "main")).routes
 
