@@ -1,10 +1,11 @@
 """The brake on mass removal: routes that the registry lost are served while they still answer.
 
 A registrar that takes its instance out writes ``draining`` first; a route that vanishes without
-that is a loss. One loss is a container that died. Many at once, or all of them, is a registry in
-trouble: leases that were cut off together, an empty folder, an old backup. Then the lost routes
-come back, those that do not accept connections go, and the rest stay until they are registered
-again or an operator lets go of them.
+that is a loss. A few losses are containers that died, or leases that were lost under living
+registrars: what still accepts connections is spared for as long as such a registrar takes to come
+back. Many at once, or all of them, is a registry in trouble: leases that were cut off together, an
+empty folder, an old backup. Then all lost routes come back and are held: those that do not accept
+connections go, and the rest stay until they are registered again or an operator lets go of them.
 
 Pure: snapshots, what addresses answered, and the time come from outside.
 """
@@ -34,7 +35,10 @@ EXPIRY_S = 3.0
 """How much later than its time etcd may end a lease: it looks twice a second, a few at a time."""
 
 DEAF = 2
-"""Refused connections in a row after which an instance is gone; one may be a restart."""
+"""Refused connections in a row after which what is held is gone; one may be a restart."""
+
+SPARED = 1 / 2
+"""Of a TTL: a registrar that lost its lease notices within a third of one, and a bit of jitter."""
 
 _AN_AGE = 1 << 48
 """More revisions than a store will ever have, so whatever is set back by it is older than all."""
@@ -87,12 +91,14 @@ class _Lost:
     Attributes:
         entry: As it was last, at the age by which it compares with what is there.
         until: When it does not count any more, unless it is held.
+        spared_until: How long it is served before that.
     """
 
     entry: Entry
     owner: ClaimKey
     address: Address
     until: float
+    spared_until: float
     refusals: int = 0
 
 
@@ -135,6 +141,7 @@ class Brake:
     memory: Memory | None = None
     _known: Snapshot | None = None
     _losses: dict[bytes, _Lost] = field(default_factory=dict)
+    _spared: dict[bytes, _Lost] = field(default_factory=dict)
     _held: dict[bytes, _Lost] = field(default_factory=dict)
     _claims: dict[bytes, _LostClaim] = field(default_factory=dict)
     _ghosts: dict[bytes, _Ghost] = field(default_factory=dict)
@@ -170,7 +177,12 @@ class Brake:
     @property
     def held(self) -> int:
         """How many lost instances are served."""
-        return len(self._held)
+        return len(self._held) + len(self._spared)
+
+    @property
+    def is_braking(self) -> bool:
+        """Whether the registry is not taken at its word."""
+        return bool(self._held)
 
     def memorable(self) -> Memory | None:
         """What to write down."""
@@ -179,15 +191,17 @@ class Brake:
 
     def asked(self) -> frozenset[Address]:
         """The addresses of which it has to be known whether they accept connections."""
-        return frozenset(one.address for one in self._held.values())
+        return frozenset(one.address for one in (*self._held.values(), *self._spared.values()))
 
     def heard(self, answers: Mapping[Address, bool]) -> tuple[Entry, ...]:
         """Take what addresses answered; gives the lost routes that are dropped for it."""
         for one in self._held.values():
             if (accepts := answers.get(one.address)) is not None:
                 one.refusals = 0 if accepts else one.refusals + 1
+        dead = [key for key, one in self._spared.items() if answers.get(one.address) is False]
         deaf = [key for key, one in self._held.items() if one.refusals >= DEAF]
-        return tuple(self._held.pop(key).entry for key in deaf)
+        gone = [self._spared.pop(key) for key in dead] + [self._held.pop(key) for key in deaf]
+        return tuple(one.entry for one in gone)
 
     def tick(self, now: float) -> bool:
         """Forget what is over; says whether that changes what is to be served."""
@@ -196,13 +210,17 @@ class Brake:
         over = [key for key, ghost in self._ghosts.items() if ghost.until <= now]
         for key in over:
             del self._ghosts[key]
-        if self._claims and not self._held:
+        silent = [key for key, one in self._spared.items() if one.spared_until <= now]
+        for key in silent:
+            del self._spared[key]
+        if self._claims and not self.held:
             self._claims = {key: one for key, one in self._claims.items() if one.until > now}
-        return bool(over)
+        return bool(over or silent)
 
     def let_go(self) -> None:
         """Take the registry at its word."""
         self._held.clear()
+        self._spared.clear()
         self._losses.clear()
         self._claims.clear()
 
@@ -231,6 +249,7 @@ class Brake:
         doubt = Doubt.BACKWARDS if fresh.cluster_id == raw.cluster_id else Doubt.ELSEWHERE
         before = replace(before, entries={key: _aged(e) for key, e in before.entries.items()})
         self._losses.clear()
+        self._spared.clear()
         self._held.clear()
         self._ghosts.clear()
         self._claims.clear()
@@ -252,12 +271,14 @@ class Brake:
         if gone:
             last = {entry.key: entry for entry in ended}
             served = self._served(known).entries
-            for key in gone:
+            for key in sorted(gone):
                 entry = last.get(key, known.entries[key])
                 aged = served.get(key)
                 if aged is not None and entry.lease:
                     lost = entry._replace(create_revision=aged.create_revision)
                     self._lose(lost, self._losses, now=now)
+                    if key in self._losses:
+                        self._spared[key] = self._losses[key]
         self._miss_claims(self._served(known), fresh, now=now)
         if not self._losses:
             return None
@@ -279,12 +300,14 @@ class Brake:
         found = self.read(entry)
         if found is not None and found[1].state is State.READY:
             owner, record = found
-            window_s = max(self.window_s, LEASES * (record.ttl_s or TTL_S))
-            into[entry.key] = _Lost(entry, owner, record.address, now + window_s)
+            ttl_s = record.ttl_s or TTL_S
+            until = now + max(self.window_s, LEASES * ttl_s)
+            into[entry.key] = _Lost(entry, owner, record.address, until, now + SPARED * ttl_s)
 
     def _hold_losses(self) -> None:
         self._held |= self._losses
         self._losses.clear()
+        self._spared.clear()
 
     def _miss_claims(self, before: Snapshot, fresh: Snapshot, *, now: float) -> None:
         for key in _gone(before, fresh, below=self.keys.claims):
@@ -343,14 +366,16 @@ class Brake:
 
         self._held = {k: one for k, one in self._held.items() if not is_back(k, one)}
         self._losses = {k: one for k, one in self._losses.items() if not is_back(k, one)}
+        self._spared = {k: one for k, one in self._spared.items() if k in self._losses}
 
     def _served(self, known: Snapshot) -> Snapshot:
         """A state with what was lost, and without what is in doubt."""
         plain = self._plain(known)
-        if not self._held:
+        lost = self._held | self._spared
+        if not lost:
             return plain
-        held = {key: one.entry for key, one in self._held.items()}
-        needed = {self.keys.raw(one.owner) for one in self._held.values()}
+        held = {key: one.entry for key, one in lost.items()}
+        needed = {self.keys.raw(one.owner) for one in lost.values()}
         claims = {key: one.entry for key, one in self._claims.items() if key in needed}
         return replace(plain, entries={**plain.entries, **claims, **held})
 

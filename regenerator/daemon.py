@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from regenerator.guard import Guard
 from regenerator.inbox import Inbox
-from regenerator.pipeline import Outcome, Rules, regenerate
+from regenerator.pipeline import Lost, Outcome, Rules, regenerate
 from regenerator.proxy import Proxy
 from regenerator.render import Renderer
 from regenerator.settle import Settle
@@ -132,7 +132,7 @@ class Daemon:
         try:
             outcome = regenerate(
                 snapshot,
-                held=self._guard.held,
+                lost=Lost(self._guard.held, self._guard.is_braking),
                 rules=self._rules,
                 renderer=self._renderer,
                 proxy=self._proxy,

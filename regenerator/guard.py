@@ -63,6 +63,11 @@ class Guard:
         """How many lost instances are served."""
         return self._brake.held
 
+    @property
+    def is_braking(self) -> bool:
+        """Whether the registry is not taken at its word."""
+        return self._brake.is_braking
+
     def view(self) -> Snapshot | None:
         """The registry as it is to be served; None before it was seen."""
         return self._brake.view()
@@ -77,11 +82,11 @@ class Guard:
                 _cry(alarm)
         for entry in self._brake.heard(news.answers):
             is_new = True
-            log.warning("lost for good: %s accepts no connections", shown(entry.key))
+            log.info("lost %s: it accepts no connections", shown(entry.key))
         self._prober.ask(self._brake.asked())
-        if self._holds and not self._brake.held:
+        if self._holds and not self.is_braking:
             log.info("the brake lets go: what was lost is registered again, gone, or released")
-        self._holds = bool(self._brake.held)
+        self._holds = self.is_braking
         if is_new and self._write_at is None:
             self._write_at = now + WRITE_S
         return is_new

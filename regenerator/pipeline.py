@@ -1,6 +1,7 @@
 """One run from a snapshot to a confirmed generation: reads top to bottom, no loop, no ``try``."""
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from regenerator.proxy import Proxy
 from regenerator.render import Renderer
@@ -45,6 +46,7 @@ class Outcome:
     rejections: tuple[Rejection, ...]
     is_new: bool
     held: int = 0
+    is_braking: bool = False
 
     def __str__(self) -> str:
         left_out = f", {len(self.rejections)} records left out" if self.rejections else ""
@@ -52,8 +54,20 @@ class Outcome:
         return f"serving {self.routes} routes as {self.generation}{left_out}{held}"
 
 
+class Lost(NamedTuple):
+    """What of a snapshot the registry does not have.
+
+    Attributes:
+        held: How many instances.
+        is_braking: They are too many to be containers that died.
+    """
+
+    held: int = 0
+    is_braking: bool = False
+
+
 def regenerate(
-    snapshot: Snapshot, *, held: int, rules: Rules, renderer: Renderer, proxy: Proxy
+    snapshot: Snapshot, *, lost: Lost, rules: Rules, renderer: Renderer, proxy: Proxy
 ) -> Outcome:
     """Bring nginx to what the registry says.
 
@@ -65,7 +79,7 @@ def regenerate(
         GenerationUnconfirmed: The proxy serves what it served before.
         NginxDown: Nothing is served; the link leads to the new generation.
     """
-    table = replace(rules.table(snapshot), held=held)
+    table = replace(rules.table(snapshot), held=lost.held if lost.is_braking else 0)
     tree = renderer.render(table)
     is_new = tree.generation != proxy.serving()
     if is_new:
@@ -79,5 +93,6 @@ def regenerate(
         sum(1 for route in table.routes if route.instances),
         table.rejections,
         is_new,
-        held,
+        lost.held,
+        lost.is_braking,
     )

@@ -143,7 +143,7 @@ def _told(
         rejections=tuple(
             {"key": one.key, "reason": one.reason} for one in news.rejections[:REJECTIONS]
         ),
-        state="holding lost routes" if news.held else "ok",
+        state="holding lost routes" if news.is_braking else "ok",
         applied_at=applied_at,
         held=news.held,
     )

@@ -76,7 +76,7 @@ def _block(one: Frontend, now: datetime) -> str:
         ("left out", f"{record.rejected} records" if record.rejected else "nothing"),
     ]
     if record.held:
-        text = f"{record.held} instances that the registry lost; regenerator release lets go"
+        text = f"{record.held} that the registry lost; regenerator release lets go of them"
         rows.append(("holding", click.style(text, fg="red")))
     if record.missed:
         rows.append(("missed", f"{record.missed} keys that a list had to correct"))

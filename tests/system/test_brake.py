@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 import urllib.request
 from base64 import b64decode
 from collections.abc import Iterator
@@ -144,15 +145,27 @@ def test_it_lets_go_of_what_is_registered_again(scene: tuple[EtcdServer, Fronten
         assert set(asking.answers) == {services[0].name}
 
 
-def test_a_few_containers_that_die_are_gone_at_once(scene: tuple[EtcdServer, Frontend]) -> None:
+def test_a_container_that_died_goes_and_a_service_that_lost_its_lease_stays_a_while(
+    scene: tuple[EtcdServer, Frontend],
+) -> None:
     _, frontend = scene
-    with origins(5) as services:
+    with origins(5) as services, refusing() as nobody:
+        register(frontend, "dead", nobody)
         for number, one in enumerate(services):
-            register(frontend, f"b{number}", one.address)
-        lose(frontend, "b0")
+            register(frontend, f"b{number}", one.address, ttl_s=4)
+        lost_at = time.monotonic()
+        lose(frontend, "dead", "b0")
 
-        assert held(frontend) == 0
-        assert frontend.ask("b0.localhost").status == 503
+        wait_until(lambda: frontend.ask("dead.localhost").status == 503)
+        assert frontend.ask("b0.localhost").text == services[0].name
+        record = frontend.record()
+        assert record is not None
+        assert record.state == "ok"
+
+        # half a TTL without a registrar that comes back
+        wait_until(lambda: frontend.ask("b0.localhost").status == 503)
+        assert time.monotonic() - lost_at >= 2
+        wait_until(lambda: held(frontend) == 0)
 
 
 def test_all_may_leave_on_purpose(scene: tuple[EtcdServer, Frontend]) -> None:

@@ -87,13 +87,53 @@ def test_an_ordinary_registry_passes_as_it_is() -> None:
     assert not guard.asked()
 
 
-def test_a_container_that_died_is_gone_at_once() -> None:
+def test_a_container_that_died_is_gone_as_soon_as_it_was_asked() -> None:
     guard = brake()
     guard.saw(state(*ROUTES), now=0)
 
     assert guard.saw(state(*ROUTES[3:], revision=1001), now=1) is None
+    assert guard.asked() == {Address(f"10.0.0.{n}", 80) for n in range(3)}
+    assert guard.heard(dict.fromkeys(guard.asked(), False)) == tuple(ROUTES[:3])
+
     assert served(guard) == {one.key for one in ROUTES[3:]}
     assert guard.held == 0
+
+
+def test_a_service_whose_lease_was_lost_is_spared_until_its_registrar_is_back() -> None:
+    guard = brake()
+    guard.saw(state(*ROUTES), now=0)
+    guard.saw(state(*ROUTES[1:], revision=1001), now=1)
+    guard.heard({Address("10.0.0.0", 80): True})
+    assert not guard.tick(1 + TTL_S / 3 + 1)
+
+    assert (guard.held, guard.is_braking) == (1, False)
+    assert ROUTES[0].key in served(guard)
+    guard.saw(state(*ROUTES, revision=1002), now=7)
+    assert guard.held == 0
+    assert not guard.asked()
+
+
+def test_a_service_whose_registrar_is_gone_is_spared_for_half_a_ttl() -> None:
+    guard = brake()
+    guard.saw(state(*ROUTES), now=0)
+    guard.saw(state(*ROUTES[1:], revision=1001), now=1)
+    guard.heard({Address("10.0.0.0", 80): True})
+
+    assert guard.tick(1 + TTL_S / 2)
+    assert served(guard) == {one.key for one in ROUTES[1:]}
+
+
+def test_what_was_gone_before_it_was_too_much_comes_back() -> None:
+    guard = brake()
+    guard.saw(state(*ROUTES), now=0)
+    guard.saw(state(*ROUTES[2:], revision=1001), now=1)
+    guard.tick(20)
+    assert served(guard) == {one.key for one in ROUTES[2:]}
+
+    guard.saw(state(*ROUTES[4:], revision=1002), now=21)
+
+    assert served(guard) == {one.key for one in ROUTES}
+    assert (guard.held, guard.is_braking) == (4, True)
 
 
 def test_more_than_a_quarter_within_the_window_come_back_together() -> None:
@@ -114,10 +154,10 @@ def test_losses_that_lie_further_apart_than_the_window_do_not_count_together() -
     guard = brake()
     guard.saw(state(*ROUTES), now=0)
     guard.saw(state(*ROUTES[3:], revision=1001), now=1)
-    assert not guard.tick(61.5)
+    assert guard.tick(61.5)
 
     assert guard.saw(state(*ROUTES[4:], revision=1002), now=62) is None
-    assert guard.held == 0
+    assert not guard.is_braking
 
 
 def test_the_window_is_twice_the_ttl_where_that_is_longer() -> None:
@@ -201,6 +241,7 @@ def test_the_last_container_of_all_may_die() -> None:
     guard.saw(state(route(1), claim(1)), now=0)
 
     assert guard.saw(state(claim(1), revision=1001), now=20) is None
+    guard.heard({Address("10.0.0.1", 80): False})
     assert served(guard) == {claim(1).key}
 
 

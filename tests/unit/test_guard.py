@@ -78,6 +78,7 @@ def test_what_is_lost_is_cried_out_and_asked_until_it_is_back(
 
 
 def test_what_does_not_answer_goes_and_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
     subject = guard(World())
     subject.take(News(FULL))
     subject.take(News(EMPTY))
@@ -88,7 +89,7 @@ def test_what_does_not_answer_goes_and_is_said(caplog: pytest.LogCaptureFixture)
     view = subject.view()
     assert view is not None
     assert not view.entries
-    assert "lost for good: /branchfront/routes/demo/web/one" in caplog.text
+    assert "lost /branchfront/routes/demo/web/one: it accepts no connections" in caplog.text
 
 
 def test_it_is_written_down_in_quiet_moments_and_at_the_end() -> None:
