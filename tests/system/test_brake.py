@@ -211,12 +211,12 @@ def test_an_etcd_on_an_empty_folder_takes_nothing_away(
         with Asking(frontend, "fix-foo.localhost") as first, Asking(frontend, host) as last:
             etcd.kill()
             shutil.rmtree(etcd.folder / "data")
-            for one in registrars:
-                one.send(signal.SIGSTOP)
+            for registrar in registrars:
+                registrar.send(signal.SIGSTOP)
             etcd.start()
             wait_until(lambda: held(frontend) == 2)
-            for one in registrars:
-                one.send(signal.SIGCONT)
+            for registrar in registrars:
+                registrar.send(signal.SIGCONT)
             wait_until(lambda: len(routes(frontend)) == 2)
             wait_until(lambda: held(frontend) == 0)
         assert not first.failures
