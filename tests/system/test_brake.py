@@ -129,6 +129,29 @@ def test_leases_that_are_cut_off_together_take_no_service_away(
         assert "lets go" in frontend.log.read_text()
 
 
+def test_a_release_says_which_frontend_is_late_and_that_one_acts_when_it_is_back(
+    scene: tuple[EtcdServer, Frontend], tmp_path: Path
+) -> None:
+    etcd, frontend = scene
+    with origins(4) as services, Frontend(tmp_path / "other", etcd=etcd) as other:
+        for number, one in enumerate(services):
+            register(frontend, f"b{number}", one.address)
+        lose(frontend, *(f"b{n}" for n in range(4)))
+        wait_until(lambda: (held(frontend), held(other)) == (4, 4))
+        assert other.process is not None
+        other.process.send_signal(signal.SIGSTOP)
+        try:
+            done = release(frontend)
+        finally:
+            other.process.send_signal(signal.SIGCONT)
+
+        name = (other.state / "frontend-id").read_text()
+        assert done.returncode == 75
+        assert f"frontend {name} has not acted within 10 s" in done.stderr
+        assert frontend.ask("b1.localhost").status == 503
+        wait_until(lambda: held(other) == 0)
+
+
 def test_it_lets_go_of_what_is_registered_again(scene: tuple[EtcdServer, Frontend]) -> None:
     _, frontend = scene
     with origins(4) as services:
