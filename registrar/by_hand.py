@@ -6,10 +6,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from registrar.hosts import HostBook
+from registrar.hosts import HostBook, Hosts
+from registrar.served import probe_frontends
 from registrar.settings import Reach, check_branch_and_service
 from registry.etcd import Etcd
-from registry.faults import LeaseLost, LeftOut, NotApplied, NotRegistered, UsageInvalid
+from registry.faults import (
+    LeaseLost,
+    LeftOut,
+    NotApplied,
+    NotReached,
+    NotRegistered,
+    UsageInvalid,
+)
 from registry.keys import RouteKey
 from registry.records import Address, InstanceRecord, State
 from registry.registrations import Registered, Registrations, instant
@@ -133,6 +141,30 @@ def check_served(registrations: Registrations, key: RouteKey) -> None:
         for rejection in record.rejections:
             if rejection["key"] == raw:
                 raise LeftOut(f"frontend {frontend} leaves it out: {rejection['reason']}")
+
+
+def wait_reached(
+    registrations: Registrations, key: RouteKey, hosts: Hosts, *, within_s: float
+) -> None:
+    """Ask through every live frontend until each has led to a registration.
+
+    Raises:
+        NotReached: One has not, or there is none; the registration stands.
+    """
+    probed = probe_frontends(
+        registrations.frontends,
+        instance=key.instance,
+        label=hosts.labels[0],
+        path="/",
+        within_s=within_s,
+    )
+    missing = [str(one) for one in probed if not one.is_reached]
+    if not probed:
+        missing = ["no frontend is alive"]
+    if missing:
+        raise NotReached(
+            f"not reached within {within_s:.3g} s: {'; '.join(missing)}; the registration stands"
+        )
 
 
 def find_url(

@@ -10,6 +10,7 @@ import click
 
 from registrar import by_hand, entrypoint, instance, listing, sidecar, signals
 from registrar.deadline import ONE_SHOT_S, within
+from registrar.hosts import Hosts
 from registrar.places import find_place
 from registrar.settings import (
     Reach,
@@ -39,6 +40,12 @@ wait_option = click.option(
     help="report when every live frontend has applied the change, or that one has not in time",
 )
 
+probe_option = click.option(
+    "--probe",
+    is_flag=True,
+    help="with --wait: also until a request through each frontend has reached this instance",
+)
+
 log = logging.getLogger("registrar")
 
 
@@ -54,18 +61,20 @@ def commands() -> None:
 )
 @instance_options
 @wait_option
+@probe_option
 @log_format_option
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
-def run(command: tuple[str, ...], wait: str, log_format: str, **given: str) -> int:
+def run(command: tuple[str, ...], wait: str, *, probe: bool, log_format: str, **given: str) -> int:
     """Register, run COMMAND, deregister, and pass its exit code on: a container's entrypoint.
 
     Without REGISTRY_URL it runs COMMAND unregistered.
     """
+    _check_probe(probe=probe, wait=wait)
     set_up(log_format)
     if not given["registry_url"]:
         log.info("REGISTRY_URL is not set, so the command runs unregistered")
         return entrypoint.run_command(command, make_registration=None)
-    settings = read_registrar(given, wait=wait)
+    settings = read_registrar(given, wait=wait, probe=probe)
     return entrypoint.run_command(
         command,
         make_registration=functools.partial(
@@ -77,11 +86,13 @@ def run(command: tuple[str, ...], wait: str, log_format: str, **given: str) -> i
 @commands.command("sidecar", epilog=EXIT_CODES)
 @instance_options
 @wait_option
+@probe_option
 @log_format_option
-def run_sidecar(wait: str, log_format: str, **given: str) -> int:
+def run_sidecar(wait: str, *, probe: bool, log_format: str, **given: str) -> int:
     """Keep a service registered that runs beside us, until SIGTERM."""
+    _check_probe(probe=probe, wait=wait)
     set_up(log_format)
-    settings = read_registrar(given, wait=wait)
+    settings = read_registrar(given, wait=wait, probe=probe)
     return sidecar.run_sidecar(
         functools.partial(
             instance.make_registration, settings, wake=signals.wake, beside_command=False
@@ -92,30 +103,40 @@ def run_sidecar(wait: str, log_format: str, **given: str) -> int:
 @commands.command(epilog=EXIT_CODES)
 @registry_options
 @wait_option
+@probe_option
 @click.option("--ttl", default="0", show_default=True, help="seconds; 0: stays until removed")
 @click.argument("branch")
 @click.argument("service")
 @click.argument("address")
-def add(branch: str, service: str, *, address: str, ttl: str, wait: str, **given: str) -> None:
+def add(
+    branch: str, service: str, *, address: str, ttl: str, wait: str, probe: bool, **given: str
+) -> None:
     """Register ADDRESS (10.0.0.5:8080 or [fd00::7]:8080) by hand, with a claim for its host."""
+    _check_probe(probe=probe, wait=wait)
     reach = read_reach(given)
     wait_s, ttl_s = read_seconds(wait=wait), int(read_seconds(ttl=ttl) or 0)
     key, parsed = by_hand.parse_addition(branch, service, address)
 
-    def work(registrations: Registrations) -> tuple[int, str, tuple[str, ...]]:
+    def work(registrations: Registrations) -> tuple[int, Hosts, tuple[str, ...]]:
         done = by_hand.add(registrations, key, parsed, ttl_s=ttl_s, default=reach.default_service)
         book = by_hand.host_book(registrations, default_service=reach.default_service)
-        hosts = book.of(branch, service)
-        return done.revision, hosts.url or hosts.labels[-1], book.conflicts(branch, service)
+        return done.revision, book.of(branch, service), book.conflicts(branch, service)
 
-    revision, reached, conflicts = _at_once(reach, work)
+    revision, hosts, conflicts = _at_once(reach, work)
+    reached = hosts.url or hosts.labels[-1]
     click.echo(listing.printable(f"registered {parsed} as {branch} {service}: {reached}"))
     _warn(*conflicts)
     if wait_s is not None:
+        began_at = time.monotonic()
         registrations = by_hand.open_registrations(reach)
         by_hand.wait_applied(registrations, revision, removal=False, within_s=wait_s)
         by_hand.check_served(registrations, key)
         click.echo(_APPLIED)
+        if probe:
+            left_s = began_at + wait_s - time.monotonic()
+            by_hand.wait_reached(registrations, key, hosts, within_s=left_s)
+            took_s = time.monotonic() - began_at
+            click.echo(f"reached through all frontends at {reached} after {took_s:.2f} s")
 
 
 @commands.command(epilog=EXIT_CODES)
@@ -198,6 +219,11 @@ def where(**given: str) -> None:
     instance.warn_of_missing_sources(settings)
     place = within(ONE_SHOT_S, lambda: find_place(settings), unknown="no source answered in time")
     click.echo(f"{place.address}  (ip: {place.ip.source}; port: {place.port.source})")
+
+
+def _check_probe(*, probe: bool, wait: str) -> None:
+    if probe and not wait:
+        raise click.UsageError("--probe needs --wait SECONDS, which says for how long it is tried")
 
 
 def _at_once(reach: Reach, work: Callable[[Registrations], T]) -> T:

@@ -45,11 +45,17 @@ class Command:
         with self._lock:
             self._send(number)
 
-    def end(self) -> None:
-        """Send SIGTERM, unless it has got one from us; two threads may ask for it."""
+    def end(self) -> bool:
+        """Send SIGTERM, unless it has got one from us; two threads may ask for it.
+
+        Returns:
+            Whether it was sent.
+        """
         with self._lock:
-            if not self._told_to_end:
-                self._send(signal.SIGTERM)
+            if self._told_to_end or self.exit_code is not None:
+                return False
+            self._send(signal.SIGTERM)
+            return True
 
     def reap(self) -> None:
         """Bury every child that has ended: the command, and orphans that we inherited as PID 1."""

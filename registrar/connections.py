@@ -8,7 +8,8 @@ Source:
     Linux, Documentation/networking/proc_net_tcp.rst; states in include/net/tcp_states.h.
 """
 
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +19,9 @@ ESTABLISHED = "01"
 LISTEN = "0A"
 
 FIELDS_LEAST = 4
+
+LOOK_S = 0.05
+"""Between two looks at the open connections."""
 
 
 class Connections(NamedTuple):
@@ -54,3 +58,28 @@ def read_connections(port: int, *, tables: Iterable[Path] = TABLES) -> Connectio
     if not found:
         return None
     return Connections(any(one.listens for one in found), sum(one.established for one in found))
+
+
+def wait_idle(
+    look: Callable[[], Connections | None],
+    *,
+    sees_all: bool,
+    within_s: float,
+    wait: Callable[[float], bool],
+    clock: Callable[[], float] = time.monotonic,
+) -> bool:
+    """Wait until no request can be in flight; says whether that is so.
+
+    Args:
+        sees_all: Whoever sees nobody listen sees the right port all the same: nobody does.
+        within_s: Where connections stay, or cannot be seen, it takes as long as this.
+        wait: Given the seconds; what is true ends the waiting early.
+    """
+    give_up_at = clock() + within_s
+    while (left_s := give_up_at - clock()) > 0:
+        found = look()
+        if found is not None and (sees_all or found.listens) and not found.established:
+            return True
+        if wait(min(LOOK_S, left_s)):
+            return False
+    return False

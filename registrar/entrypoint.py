@@ -1,18 +1,23 @@
 """``run``: the first process of a container. COMMAND runs beside a registration of it.
 
-COMMAND starts at once and is never held up by the registry. Its exit code is ours.
+COMMAND starts as soon as no frontend can send it requests that are meant for somebody else, and is
+never held up by a registry that does not answer. Its exit code is ours.
 """
 
 import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NoReturn
 
 from registrar import signals
-from registrar.command import Command
+from registrar.command import SIGNALLED, Command
 from registrar.registration import Registration
+from registry.faults import Fault
+
+ENDING: Mapping[int, str] = {signal.SIGTERM: "SIGTERM", signal.SIGINT: "SIGINT"}
+"""What asks us to end, by its name in the log."""
 
 log = logging.getLogger("registrar")
 
@@ -30,20 +35,29 @@ def run_command(
         CommandNotExecutable: Nothing was started.
     """
     signals.block()
-    command = Command(arguments)
-    registration = make_registration() if make_registration else None
-    if registration is not None:
-        registration.start()
-    while command.exit_code is None:
-        arrived = signals.wait(registration.patience_s if registration else None)
-        if arrived is not None:
-            _pass_on(arrived, command, registration)
-        elif registration is not None:
-            registration.give_up()
-        command.reap()
-    if registration is not None and not registration.finish():
-        leave_at_once(command.exit_code)
-    return command.exit_code
+    if make_registration is None:
+        command = Command(arguments)
+        while command.exit_code is None:
+            _pass_on(signals.wait(None), command)
+            command.reap()
+        return command.exit_code
+    registration = make_registration()
+    registration.start()
+    early = _await_begin(registration)
+    if early and early[-1] in ENDING:
+        log.info("%s: the command is not started", ENDING[early[-1]])
+        return _end(registration, SIGNALLED + early[-1])
+    try:
+        command = Command(arguments)
+    except Fault as fault:
+        if not registration.finish():
+            log.error("%s", fault)  # noqa: TRY400 - the sentence says it all
+            leave_at_once(fault.exit_code)
+        raise
+    registration.begin()
+    for number in early:
+        command.send(number)
+    return _end(registration, _accompany(command, registration))
 
 
 def leave_at_once(exit_code: int) -> NoReturn:
@@ -56,22 +70,66 @@ def leave_at_once(exit_code: int) -> NoReturn:
     os._exit(exit_code)
 
 
-def _pass_on(arrived: signals.Arrived, command: Command, registration: Registration | None) -> None:
-    number = arrived.number
-    if number == signal.SIGCHLD:
-        return
-    if registration is None or number not in {signal.SIGTERM, signal.SIGINT}:
-        if not arrived.from_terminal:
-            command.send(number)
-    elif number == signal.SIGINT:
+def _await_begin(registration: Registration) -> list[int]:
+    """Wait until the command may start, or is not to any more.
+
+    Returns:
+        The signals that came meanwhile; the last one asks us to end, or it may start.
+    """
+    early: list[int] = []
+    while not registration.may_begin and not (early and early[-1] in ENDING):
+        arrived = signals.wait(registration.begin_patience_s)
+        if arrived is not None:
+            early += [arrived.number] if arrived.number != signal.SIGCHLD else []
+        elif registration.begin_patience_s <= 0:
+            log.warning("the registry does not answer; the command starts all the same")
+            break
+    return early
+
+
+def _accompany(command: Command, registration: Registration) -> int:
+    """Stand between the command and whoever sends signals, to its end; its exit code."""
+    while command.exit_code is None:
+        arrived = signals.wait(registration.patience_s)
+        if arrived is None:
+            registration.give_up()
+        elif arrived.number in ENDING:
+            _begin_to_end(arrived, command, registration)
+        else:
+            _pass_on(arrived, command)
+        command.reap()
+    return command.exit_code
+
+
+def _begin_to_end(arrived: signals.Arrived, command: Command, registration: Registration) -> None:
+    if arrived.number == signal.SIGINT:
         # Ctrl-C has reached the command already; it decides whether to end, and nobody is told to
         # send it requests any more
-        if not arrived.from_terminal:
-            command.send(number)
+        _pass_on(arrived, command)
+        if not registration.leaving:
+            log.info("SIGINT: draining")
         registration.leave()
     elif registration.leaving:
+        log.info("SIGTERM again: not waiting for anybody any more")
         registration.hurry()
-        command.send(number)
+        command.send(arrived.number)
     else:
-        log.info("SIGTERM: deregistering first")
-        registration.leave(command.end)
+        log.info("SIGTERM: draining first")
+
+        def end() -> None:
+            if command.end():
+                log.info("the command was told to end")
+
+        registration.leave(end)
+
+
+def _pass_on(arrived: signals.Arrived | None, command: Command) -> None:
+    if arrived is not None and arrived.number != signal.SIGCHLD and not arrived.from_terminal:
+        command.send(arrived.number)
+
+
+def _end(registration: Registration, exit_code: int) -> int:
+    """Take the registration out, whatever is left of it."""
+    if not registration.finish():
+        leave_at_once(exit_code)
+    return exit_code

@@ -5,17 +5,24 @@ import os
 import secrets
 import socket
 import threading
+import time
 from collections.abc import Callable
 
+from registrar.bell import Bell
 from registrar.by_hand import host_book, open_registrations
 from registrar.connections import read_connections
+from registrar.gate import Gate, GateSettings
+from registrar.health import HealthSettings
 from registrar.keep import Keep, Timing
+from registrar.listener import Listener
 from registrar.places import PlaceSettings, find_place
+from registrar.probing import ask_path, ask_port
 from registrar.registration import Patience, Registration
+from registrar.served import probe_frontends
 from registrar.settings import RegistrarSettings
 from registry.faults import Fault
 from registry.keys import RouteKey
-from registry.records import Address
+from registry.records import InstanceRecord
 from registry.registrations import Registered, Registrations
 
 ID_BYTES = 6
@@ -45,30 +52,24 @@ def make_registration(
     """
     warn_of_missing_sources(settings.place)
     registrations = open_registrations(settings.reach)
+    bell = Bell()
     key = RouteKey(settings.branch, settings.service, instance_id())
-
-    def locate() -> Address:
-        return find_place(settings.place).address
-
-    def tell(registered: Registered) -> None:
-        # the frontends may take their time, and the lease has to be refreshed meanwhile
-        arguments = (registrations, registered, settings)
-        threading.Thread(target=_tell, args=arguments, name="tell", daemon=True).start()
-
-    def make_keep(wait: Callable[[float], bool]) -> Keep:
-        return Keep(
-            registrations,
-            key,
-            locate=locate,
-            ttl_s=settings.ttl_s,
-            default_service=settings.reach.default_service,
-            timing=Timing(wait),
-            on_registered=tell,
-            give_up_when_denied=not beside_command,
-        )
-
+    herald = Herald(registrations, settings, instance=key.instance)
+    keep = Keep(
+        registrations,
+        key,
+        locate=lambda: find_place(settings.place).address,
+        ttl_s=settings.ttl_s,
+        default_service=settings.reach.default_service,
+        timing=Timing(bell.wait, bell.ring),
+        listener=herald,
+        give_up_when_denied=not beside_command,
+    )
+    gate = herald.gate = Gate(keep, gate_settings(settings), wake=wake)
     return Registration(
-        make_keep,
+        keep,
+        gate,
+        bell=bell,
         patience=Patience(
             settings.release_timeout_s, settings.drain_s, sees_connections=beside_command
         ),
@@ -77,37 +78,131 @@ def make_registration(
     )
 
 
+def gate_settings(settings: RegistrarSettings) -> GateSettings:
+    """How the service is asked, and for how long frontends are waited for."""
+    health = settings.health
+    if health is None:
+        return GateSettings(HealthSettings(), None, settings.release_timeout_s)
+    ask = ask_path(health.path) if health.path else ask_port
+    return GateSettings(health, ask, settings.release_timeout_s)
+
+
 def warn_of_missing_sources(place: PlaceSettings) -> None:
     """Say where we would guess, because a source that knows better is not there yet."""
     if os.environ.get("ECS_CONTAINER_METADATA_URI_V4") and not (place.ip and place.host_port):
         log.warning("ECS task metadata is not read yet; set IP and HOST_PORT")
 
 
-def _tell(
-    registrations: Registrations, registered: Registered, settings: RegistrarSettings
-) -> None:
-    """Say under which URL the service is reached, once it is known."""
-    branch, service = settings.branch, settings.service
-    words = {"branch": branch, "service": service}
-    try:
-        book = host_book(registrations, default_service=settings.reach.default_service)
-        hosts = book.of(branch, service)
-        if hosts.url:
-            log.info("reached at %s", hosts.url, extra=words)
-        else:
-            label = hosts.labels[-1]
-            log.info("host label %s; no frontend has reported yet", label, extra=words)
-        for conflict in book.conflicts(branch, service):
-            log.warning("%s", conflict, extra=words)
-        if settings.wait_s is not None:
-            _tell_applied(registrations, registered.revision, settings.wait_s)
-    except (Fault, ValueError) as fault:
-        log.warning("the URL is not known: %s", fault, extra=words)
+class Herald(Listener):
+    """Tells the gate and the log how a registration gets on.
 
+    What has to be asked for is asked on threads of their own: the frontends may take their time,
+    and the lease has to be refreshed meanwhile.
 
-def _tell_applied(registrations: Registrations, revision: int, wait_s: float) -> None:
-    late = registrations.wait_applied(revision, within_s=wait_s)
-    for frontend in late:
-        log.warning("frontend %s has not applied the registration in %g s", frontend, wait_s)
-    if not late:
-        log.info("all frontends have applied the registration")
+    Attributes:
+        gate: Set before the registration is started.
+    """
+
+    gate: Gate
+
+    def __init__(
+        self,
+        registrations: Registrations,
+        settings: RegistrarSettings,
+        *,
+        instance: str,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._registrations = registrations
+        self._settings = settings
+        self._instance = instance
+        self._clock = clock
+        self._registered_at = 0.0
+
+    def tried(self) -> None:
+        """Let the gate know."""
+        self.gate.tried()
+
+    def registered(self, done: Registered, record: InstanceRecord) -> None:
+        """Let the gate know, and say under which URL the service is reached."""
+        self._registered_at = self._clock()
+        self.gate.registered(record, done.revision)
+        threading.Thread(target=self._tell_url, name="tell", daemon=True).start()
+
+    def ready(self, revision: int) -> None:
+        """Say when every frontend has applied that, if that was wanted."""
+        wait_s = self._settings.wait_s
+        if wait_s is not None:
+            arguments = (revision, wait_s)
+            thread = threading.Thread(target=self._tell_applied, args=arguments, daemon=True)
+            thread.name = "wait"
+            thread.start()
+
+    def _tell_url(self) -> None:
+        """Say under which URL the service is reached, once it is known."""
+        registrations, settings = self._registrations, self._settings
+        branch, service, words = settings.branch, settings.service, self._words()
+        try:
+            book = host_book(registrations, default_service=settings.reach.default_service)
+            hosts = book.of(branch, service)
+            if hosts.url:
+                log.info("reached at %s", hosts.url, extra=words)
+            else:
+                label = hosts.labels[-1]
+                log.info("host label %s; no frontend has reported yet", label, extra=words)
+            for conflict in book.conflicts(branch, service):
+                log.warning("%s", conflict, extra=words)
+        except (Fault, ValueError) as fault:
+            log.warning("the URL is not known: %s", fault, extra=words)
+
+    def _tell_applied(self, revision: int, wait_s: float) -> None:
+        """Say when every frontend has applied what was written at this revision."""
+        ready_at = self._clock()
+        try:
+            late = self._registrations.wait_applied(revision, within_s=wait_s)
+        except Fault as fault:
+            log.warning("whether it is applied is not known: %s", fault, extra=self._words())
+            return
+        now = self._clock()
+        took_s = round(now - ready_at, 3)
+        for frontend in late:
+            text = "frontend %s has not applied the registration in %g s"
+            log.warning(text, frontend, wait_s, extra=self._words(took_s=took_s))
+        if not late:
+            text = (
+                "all frontends have applied the registration: %.2f s after it was ready,"
+                " %.2f s after it was registered"
+            )
+            since_s = now - self._registered_at
+            log.info(text, took_s, since_s, extra=self._words(took_s=took_s))
+            if self._settings.probe:
+                self._tell_reached(ready_at, wait_s)
+
+    def _tell_reached(self, ready_at: float, wait_s: float) -> None:
+        """Say whether a request through each frontend has come to this very instance."""
+        registrations, settings = self._registrations, self._settings
+        try:
+            book = host_book(registrations, default_service=settings.reach.default_service)
+            hosts = book.of(settings.branch, settings.service)
+            probed = probe_frontends(
+                registrations.frontends,
+                instance=self._instance,
+                label=hosts.labels[0],
+                path=(settings.health.path if settings.health else "") or "/",
+                within_s=ready_at + wait_s - self._clock(),
+                clock=self._clock,
+            )
+        except (Fault, ValueError) as fault:
+            log.warning("whether it is reached is not known: %s", fault, extra=self._words())
+            return
+        took_s = round(self._clock() - ready_at, 3)
+        missing = [str(one) for one in probed if not one.is_reached]
+        for sentence in missing if probed else ["no frontend is alive"]:
+            text = "not reached within %g s: %s"
+            log.warning(text, wait_s, sentence, extra=self._words(took_s=took_s))
+        if probed and not missing:
+            text = "reached through all frontends at %s after %.2f s"
+            log.info(text, hosts.url, took_s, extra=self._words(took_s=took_s))
+
+    def _words(self, **more: object) -> dict[str, object]:
+        return {"branch": self._settings.branch, "service": self._settings.service, **more}

@@ -8,13 +8,15 @@ import logging
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from registrar.listener import Listener
 from registry.claims import Claim
-from registry.faults import Fault, LeaseLost, StoreDenied
+from registry.faults import AddressTaken, Fault, LeaseLost, StoreDenied
+from registry.holders import present_holder
 from registry.keys import RouteKey
 from registry.records import Address, InstanceRecord, State
-from registry.registrations import Registered, Registrations, instant
+from registry.registrations import Registrations, instant
 
 RETRY_FIRST_S = 0.05
 """The upper end of the first pause; it doubles, so that a crowd of registrars spreads."""
@@ -34,6 +36,9 @@ JITTER = 0.1
 REPEAT_S = 60.0
 """How often one and the same trouble is told again."""
 
+LATE_S = 2.0
+"""A busy machine ends a pause late by tenths of a second; a process that was stopped, by more."""
+
 log = logging.getLogger("registrar")
 
 
@@ -42,12 +47,15 @@ class Timing:
     """Where time comes from.
 
     Attributes:
-        wait: Waits for so many seconds, or until we are to stop, and says whether we are.
+        wait: Waits for so many seconds, until it is rung, or until we are to stop; says whether
+            we are.
+        ring: Ends the waiting.
         clock: A clock that only goes forward.
         now: The time of day, for the record.
     """
 
     wait: Callable[[float], bool]
+    ring: Callable[[], None] = lambda: None
     clock: Callable[[], float] = time.monotonic
     now: Callable[[], float] = time.time
 
@@ -59,12 +67,14 @@ class Hold:
     Attributes:
         lease: 0 for none. A key may be on it even if we have not heard so.
         registered: The route was written on this lease.
-        record: What stands in the route; None until the address is known.
+        address: Where we are; None while that has to be found out, for the first time or anew.
+        record: What stood in the route last; None until the first address was known.
         claim: The labels that are ours; kept when the registry loses them.
     """
 
     lease: int = 0
     registered: bool = False
+    address: Address | None = None
     record: InstanceRecord | None = None
     claim: Claim | None = None
 
@@ -85,15 +95,14 @@ class Keep:
         ttl_s: int,
         default_service: str,
         timing: Timing,
-        on_registered: Callable[[Registered], None] = lambda _: None,
+        listener: Listener | None = None,
         give_up_when_denied: bool = False,
         rng: random.Random | None = None,
     ) -> None:
-        """Touches nothing yet.
+        """Touches nothing yet. What it registers is starting until ``wish`` says otherwise.
 
         Args:
-            locate: Finds out where we are; asked until it answers.
-            on_registered: Told once, of the first registration.
+            locate: Finds out where we are; asked until it answers, and anew with a new lease.
             give_up_when_denied: Let ``run`` end with the refusal instead of trying on.
         """
         self.registrations = registrations
@@ -104,13 +113,15 @@ class Keep:
         self._lasts_s = ttl_s
         self._default_service = default_service
         self._timing = timing
-        self._on_registered = on_registered
+        self._listener = listener or Listener()
         self._give_up_when_denied = give_up_when_denied
         self._rng = rng or random.Random()  # noqa: S311 - spreads tries, guards nothing
         self._backoff_s = RETRY_FIRST_S
         self._trouble = ""
         self._trouble_at = self._told_at = 0.0
-        self._announced = False
+        self._wished = State.STARTING
+        self._is_tried = self._was_registered = self._was_ready = False
+        self._was_absent = False
 
     def run(self) -> None:
         """Go on until ``wait`` says stop. The registration is left as it is then.
@@ -118,12 +129,27 @@ class Keep:
         Raises:
             StoreDenied: Only if it was made to give up then.
         """
-        delay_s = 0.0
+        delay_s, due_at = 0.0, self._timing.clock()
         while not self._timing.wait(delay_s):
+            self._was_absent |= self._timing.clock() - due_at > LATE_S
             delay_s = self._turn()
+            due_at = self._timing.clock() + delay_s
+
+    def wish(self, state: State) -> None:
+        """Have this state in the registry from now on; any thread may say so. Never waits."""
+        self._wished = state
+        self._timing.ring()
 
     def _turn(self) -> float:
         """One step: register, or refresh and look. Gives the seconds until the next one."""
+        try:
+            return self._step()
+        finally:
+            if not self._is_tried:
+                self._is_tried = True
+                self._listener.tried()
+
+    def _step(self) -> float:
         started_at = self._timing.clock()
         try:
             if self.held.registered:
@@ -133,6 +159,8 @@ class Keep:
         except LeaseLost as fault:
             log.warning("%s; registering again", fault, extra=self._words())
             self.held.lease, self.held.registered = 0, False
+            # who was away for so long may be somewhere else now
+            self.held.address = None
             # a registry that loses every lease at once must not be asked in a circle
             return self._pause()
         except StoreDenied as fault:
@@ -149,12 +177,15 @@ class Keep:
 
     def _register(self) -> None:
         held = self.held
-        if held.record is None:
-            address = self._locate()
-            held.record = InstanceRecord(address, State.READY, instant(self._timing.now()))
+        if held.address is None:
+            held.address = self._locate()
+        if self._was_absent and held.record is not None:
+            self._check_address(held.address)
         if not held.lease:
             lease = self.registrations.store.grant(self._ttl_s)
             held.lease, self._lasts_s = lease.id, lease.ttl_s
+        since = held.record.registered_at if held.record else instant(self._timing.now())
+        held.record = InstanceRecord(held.address, self._wished, since, self._ttl_s)
         default_service = self._default_service
         if held.claim is None:
             default_service = self.registrations.default_service() or default_service
@@ -165,16 +196,35 @@ class Keep:
             default_service=default_service,
             held=held.claim,
         )
-        held.claim, held.registered = done.claim, True
-        log.info("registered %s", held.record.address, extra=self._words(revision=done.revision))
+        held.claim, held.registered, self._was_absent = done.claim, True, False
+        words = self._words(revision=done.revision)
+        log.info("registered %s as %s", held.record.address, held.record.state, extra=words)
         for conflict in done.conflicts:
             log.warning("%s", conflict.reason, extra=self._words())
-        if not self._announced:
-            self._announced = True
-            self._on_registered(done)
+        if not self._was_registered:
+            self._was_registered = True
+            self._listener.registered(done, held.record)
+        self._note_state(held.record.state, done.revision)
+
+    def _check_address(self, address: Address) -> None:
+        """Whoever was stopped for long may find somebody else at the address that it was told.
+
+        Raises:
+            AddressTaken: Registering would take it from them.
+        """
+        holder = present_holder(self.registrations, self.key, address)
+        if holder:
+            self.held.address = None
+            raise AddressTaken(f"{address} is not ours any more: {holder}")
 
     def _refresh(self) -> None:
-        held = self.held
+        held, state = self.held, self._wished
+        if held.record is not None and held.record.state is not state:
+            wished = replace(held.record, state=state)
+            revision = self.registrations.restate(self.key, wished, lease=held.lease)
+            held.record = wished
+            log.info("%s is %s", wished.address, state, extra=self._words(revision=revision))
+            self._note_state(state, revision)
         self._lasts_s = self.registrations.store.refresh(held.lease)
         if held.record is None or self.registrations.check(
             self.key, held.record, lease=held.lease, claim=held.claim
@@ -183,6 +233,11 @@ class Keep:
         log.warning("somebody removed our key or changed it; putting it back", extra=self._words())
         held.registered = False
         self._register()
+
+    def _note_state(self, state: State, revision: int) -> None:
+        if state is State.READY and not self._was_ready:
+            self._was_ready = True
+            self._listener.ready(revision)
 
     def _tell(self, fault: Fault | None) -> None:
         """Say when trouble begins, changes, goes on for long, and ends; not every second."""

@@ -11,7 +11,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from registrar.connections import Connections
+from registrar.bell import Bell
+from registrar.connections import Connections, wait_idle
+from registrar.gate import SLACK_S, Gate
 from registrar.keep import DENIED_S, Keep
 from registry.faults import Fault
 from registry.records import State
@@ -24,12 +26,6 @@ LAST_S = 0.3
 
 REMOVAL_S = 0.8
 """For all of it where nothing was waited for before: not yet a second either."""
-
-SLACK_S = 2.0
-"""Over a time that is kept anyway: a call of that length may have begun at its end."""
-
-LOOK_S = 0.05
-"""Between two looks at the open connections."""
 
 log = logging.getLogger("registrar")
 
@@ -59,8 +55,10 @@ class Registration:
 
     def __init__(
         self,
-        make_keep: Callable[[Callable[[float], bool]], Keep],
+        keep: Keep,
+        gate: Gate,
         *,
+        bell: Bell,
         patience: Patience,
         connections: Callable[[], Connections | None],
         wake: Callable[[], None],
@@ -69,27 +67,44 @@ class Registration:
         """Starts nothing yet.
 
         Args:
-            make_keep: Given the waiting, makes what keeps the registration.
+            bell: What ``keep`` waits by.
             connections: Looks at the connections of the service.
             wake: Called whenever whoever waits should look again.
         """
         self.refusal: Fault | None = None
         self._give_up_at: float | None = None
-        self._stop = threading.Event()
+        self._bell = bell
         self._hurry = threading.Event()
         self._over = threading.Event()
-        self._keep = make_keep(self._stop.wait)
+        self._keep = keep
+        self._gate = gate
         self._patience = patience
         self._connections = connections
         self._wake = wake
         self._clock = clock
+        self._left_at = 0.0
         self._let_go: Callable[[], None] = lambda: None
         # a daemon: a call that nobody answers must not hold up the end of the process
         self._thread = threading.Thread(target=self._work, name="registration", daemon=True)
 
     def start(self) -> None:
-        """Begin to register."""
+        """Begin to register, as starting."""
+        self._gate.start()
         self._thread.start()
+
+    @property
+    def may_begin(self) -> bool:
+        """Whether the service may be started: no frontend sends it requests of others."""
+        return self._gate.may_begin
+
+    @property
+    def begin_patience_s(self) -> float:
+        """Seconds that are left to wait for that."""
+        return self._gate.patience_s
+
+    def begin(self) -> None:
+        """Take note that the service was started, so that it is registered as ready in time."""
+        self._gate.begin()
 
     def leave(self, let_go: Callable[[], None] = lambda: None) -> None:
         """Begin to take it out.
@@ -98,11 +113,14 @@ class Registration:
             let_go: Called when nobody sends requests any more and those in flight are done, or
                 when that cannot be waited for. Twice does no harm.
         """
-        if self._stop.is_set():
+        if self._bell.stopped:
             return
         self._let_go = let_go
-        self._give_up_at = self._clock() + ANSWER_S
-        self._stop.set()
+        self._left_at = self._clock()
+        self._give_up_at = self._left_at + ANSWER_S
+        # first, so that nothing is wished for any more
+        self._gate.stop()
+        self._bell.stop()
 
     def hurry(self) -> None:
         """Wait for nobody any more; what is left is to delete the key."""
@@ -117,7 +135,7 @@ class Registration:
     @property
     def leaving(self) -> bool:
         """Whether it is being taken out, or is out."""
-        return self._stop.is_set()
+        return self._bell.stopped
 
     @property
     def over(self) -> bool:
@@ -142,7 +160,7 @@ class Registration:
         return self._over.wait(max(0.0, left_s))
 
     def _work(self) -> None:
-        while not self._stop.is_set():
+        while not self._bell.stopped:
             try:
                 self._keep.run()
             except Fault as refusal:
@@ -151,7 +169,7 @@ class Registration:
             except Exception:
                 # a mistake of ours must not leave the service unregistered for good
                 log.exception("a mistake of ours; please report it with this trace")
-                self._stop.wait(DENIED_S)
+                self._bell.wait(DENIED_S)
         if self.refusal is None:
             for step in (self._drain, self._end_command, self._remove):
                 self._try(step)
@@ -181,7 +199,7 @@ class Registration:
         except Fault as fault:
             log.warning("%s; the key goes when its lease ends", fault)
         else:
-            log.info("deregistered")
+            self._say("deregistered after %.2f s in all", since=self._left_at)
 
     def _drain(self) -> None:
         keep, patience = self._keep, self._patience
@@ -191,7 +209,9 @@ class Registration:
         revision = keep.registrations.restate(keep.key, record, lease=keep.held.lease)
         if self._hurry.is_set():
             return
-        log.info("draining: no new requests, waiting for frontends to let go")
+        text = "draining was written after %.2f s; waiting for frontends to let go"
+        self._say(text, since=self._left_at)
+        written_at = self._clock()
         self._expect(patience.release_timeout_s + SLACK_S)
         late = keep.registrations.wait_applied(
             revision,
@@ -201,26 +221,39 @@ class Registration:
             clock=self._clock,
         )
         if not late:
-            log.info("all frontends have let go")
+            self._say("all frontends have let go after %.2f s", since=written_at)
         elif self._hurry.is_set():
-            log.info("not waiting for frontends any longer")
+            self._say("not waiting for frontends any longer after %.2f s", since=written_at)
         else:
-            log.warning("not let go in time by frontend %s", ", ".join(late))
+            took_s = self._clock() - written_at
+            text = "not let go in time by frontend %s, after %.2f s"
+            log.warning(text, ", ".join(late), took_s, extra=self._words(took_s))
         self._expect(patience.drain_s + SLACK_S)
         self._wait_idle()
 
     def _wait_idle(self) -> None:
         """Wait until no request can be in flight, at most as long as we were told to."""
-        give_up_at = self._clock() + self._patience.drain_s
-        while (left_s := give_up_at - self._clock()) > 0:
-            found = self._connections()
-            seen = found is not None and (self._patience.sees_connections or found.listens)
-            if seen and found is not None and not found.established:
-                log.info("no connection is left")
-                return
-            if self._hurry.wait(min(LOOK_S, left_s)):
-                return
-        log.info("requests in flight had %g s", self._patience.drain_s)
+        began_at, drain_s = self._clock(), self._patience.drain_s
+        is_idle = wait_idle(
+            self._connections,
+            sees_all=self._patience.sees_connections,
+            within_s=drain_s,
+            wait=self._hurry.wait,
+            clock=self._clock,
+        )
+        if is_idle:
+            self._say("no connection is left after %.2f s", since=began_at)
+        elif not self._hurry.is_set():
+            log.info("requests in flight had %g s", drain_s, extra=self._words(drain_s))
+
+    def _say(self, text: str, *, since: float) -> None:
+        """Tell a step of the way out, with the time that it took."""
+        took_s = self._clock() - since
+        log.info(text, took_s, extra=self._words(took_s))
+
+    def _words(self, took_s: float) -> dict[str, object]:
+        key = self._keep.key
+        return {"branch": key.branch, "service": key.service, "took_s": round(took_s, 3)}
 
     def _hurry_within(self, within_s: float) -> None:
         if not self._hurry.is_set():

@@ -7,6 +7,8 @@ from typing import TypeVar
 
 import click
 
+from registrar.health import HealthSettings
+from registrar.health_settings import health_options, read_health
 from registrar.places import PlaceSettings
 from registry.etcd import EtcdSettings
 from registry.keys import Keyspace, check_name
@@ -50,6 +52,8 @@ class RegistrarSettings:
         drain_s: How long requests in flight are waited for, at most.
         release_timeout_s: How long frontends are waited for, at most.
         wait_s: How long to wait until a registration is applied, to report it; None for not.
+        probe: Report besides whether a request through each frontend reaches the instance.
+        health: How it is found out whether it may get requests; None to take that for granted.
     """
 
     reach: Reach
@@ -60,6 +64,8 @@ class RegistrarSettings:
     drain_s: float = 2.0
     release_timeout_s: float = 10.0
     wait_s: float | None = None
+    probe: bool = False
+    health: HealthSettings | None = None
 
 
 def instance_options(command: Command) -> Command:
@@ -79,7 +85,7 @@ def instance_options(command: Command) -> Command:
     )
     for add in reversed(options):
         command = add(command)
-    return place_options(registry_options(command))
+    return place_options(health_options(registry_options(command)))
 
 
 def place_options(command: Command) -> Command:
@@ -94,7 +100,9 @@ def place_options(command: Command) -> Command:
     return command
 
 
-def read_registrar(given: Mapping[str, str], *, wait: str) -> RegistrarSettings:
+def read_registrar(
+    given: Mapping[str, str], *, wait: str, probe: bool = False
+) -> RegistrarSettings:
     """Judge the settings of ``run`` and ``sidecar``.
 
     Raises:
@@ -122,6 +130,8 @@ def read_registrar(given: Mapping[str, str], *, wait: str) -> RegistrarSettings:
             "RELEASE_TIMEOUT", given["release_timeout"], parse_seconds, 10.0
         ),
         wait_s=problems.read("--wait", wait, parse_seconds, None) if wait else None,
+        probe=probe,
+        health=read_health(given, problems),
     )
     problems.settle()
     return settings

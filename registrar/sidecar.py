@@ -1,13 +1,13 @@
 """``sidecar``: a registration without a command, until SIGTERM or SIGINT."""
 
-import signal
+import logging
 from collections.abc import Callable
 
 from registrar import signals
-from registrar.entrypoint import leave_at_once
+from registrar.entrypoint import ENDING, leave_at_once
 from registrar.registration import Registration
 
-ENDING = frozenset({signal.SIGTERM, signal.SIGINT})
+log = logging.getLogger("registrar")
 
 
 def run_sidecar(make_registration: Callable[[], Registration]) -> int:
@@ -19,6 +19,8 @@ def run_sidecar(make_registration: Callable[[], Registration]) -> int:
     signals.block()
     registration = make_registration()
     registration.start()
+    # it runs beside us, since whenever that may be
+    registration.begin()
     while not registration.over:
         arrived = signals.wait(registration.patience_s)
         if arrived is None or (arrived.number in ENDING and registration.leaving):
@@ -27,6 +29,7 @@ def run_sidecar(make_registration: Callable[[], Registration]) -> int:
             if not registration.finish():
                 leave_at_once(0)
         elif arrived.number in ENDING:
+            log.info("%s: draining first", ENDING[arrived.number])
             registration.leave()
     if registration.refusal is not None:
         raise registration.refusal

@@ -12,6 +12,7 @@
       StoreMisspoken         operator     69  what answered is not etcd's JSON gateway
       LeaseLost              nobody       75  register again at once
       WatchCompacted         nobody       75  read the whole registry again
+      AddressTaken           branch owner 69  another branch has registered our address meanwhile
       LabelsExhausted        branch owner 69  no label is free for a branch and service
       RenderFault            maintainer   70  a template or our code is wrong; what serves stays
       ConfigRejected         maintainer   70  nginx refused the text; carries nginx's own words
@@ -121,6 +122,13 @@ class WatchCompacted(Fault):
     def __init__(self, compact_revision: int) -> None:
         super().__init__(f"etcd has compacted its history up to revision {compact_revision}")
         self.compact_revision = compact_revision
+
+
+class AddressTaken(Fault):
+    """Another branch has registered the address that was ours, while we were not there."""
+
+    owner = Owner.BRANCH
+    exit_code = 69
 
 
 class LabelsExhausted(Fault):

@@ -14,7 +14,7 @@ from typing import IO, Self
 
 from registry.etcd import Etcd
 from registry.keys import FrontendKey, Keyspace
-from registry.records import FrontendRecord, InstanceRecord
+from registry.records import FrontendRecord, InstanceRecord, State
 from registry.snapshot import Entry
 from tests.etcd_server import EtcdServer, wait_until
 
@@ -35,6 +35,8 @@ class Place:
             "REGISTRY_URL": server.url,
             "REGISTRY_PREFIX": prefix,
             "LOG_FORMAT": "text",
+            # nothing listens at the addresses that most tests register
+            "HEALTH_TCP": "off",
         }
 
     def instance_environ(self, **more: str) -> dict[str, str]:
@@ -52,8 +54,14 @@ class Place:
         return InstanceRecord.parse(entry.value)
 
     def wait_registered(self) -> Entry:
-        """Wait for a route."""
-        wait_until(self.routes)
+        """Wait for a route that gets requests."""
+
+        def is_ready() -> bool:
+            return any(
+                InstanceRecord.parse(entry.value).state is State.READY for entry in self.routes()
+            )
+
+        wait_until(is_ready)
         return self.routes()[0]
 
     def report(

@@ -7,7 +7,8 @@ import pytest
 
 from registry.claims import Claim
 from registry.etcd import Etcd
-from registry.faults import LabelsExhausted, LeaseLost
+from registry.faults import LabelsExhausted, LeaseLost, StoreMisspoken
+from registry.holders import former_holder
 from registry.keys import ClaimKey, FrontendKey, Keyspace, RouteKey
 from registry.names import long_labels, short_labels
 from registry.records import Address, ClaimRecord, FrontendRecord, InstanceRecord, State
@@ -288,6 +289,56 @@ def test_deregistering_leaves_the_claim(registrations: Registrations) -> None:
     assert revision > done.revision
     assert labels_of(registrations, "main") == ("main-web", "main")
     assert registrations.store.list(registrations.keys.routes).entries == {}
+
+
+def test_the_past_can_be_listed(store: Store) -> None:
+    first = store.write(b"/past/a", b"1")
+    second = store.write(b"/past/b", b"2")
+    store.write(b"/past/a", b"3")
+    last = store.delete(b"/past/b").revision
+
+    before = store.list(b"/past/", at=second)
+
+    assert {key: entry.value for key, entry in before.entries.items()} == {
+        b"/past/a": b"1",
+        b"/past/b": b"2",
+    }
+    assert before.revision == last
+    assert list(store.list(b"/past/", at=second, created_after=first).entries) == [b"/past/b"]
+    assert list(store.list(b"/past/", at=last).entries) == [b"/past/a"]
+    with pytest.raises(StoreMisspoken):
+        store.list(b"/past/", at=last + 100)
+
+
+def test_a_past_that_was_compacted_away_cannot_be_listed(store: Store) -> None:
+    first = store.write(b"/past/a", b"1")
+    last = store.write(b"/past/a", b"2")
+    if isinstance(store, Etcd):
+        store.call("kv/compaction", revision=last)
+    else:
+        assert isinstance(store, MemoryStore)
+        store.compact(last)
+
+    with pytest.raises(StoreMisspoken):
+        store.list(b"/past/", at=first)
+
+
+def test_who_had_an_address_is_known_from_what_the_frontends_have_released(
+    registrations: Registrations,
+) -> None:
+    store, keys = registrations.store, registrations.keys
+    old, new = RouteKey("other", "web", "i1"), RouteKey("main", "web", "i1")
+    revision = store.write(keys.raw(old), RECORD.dump())
+    report(registrations, "f1", FrontendRecord(revision=revision, released=revision))
+    gone = store.delete(keys.raw(old)).revision
+    revision = store.write(keys.raw(new), RECORD.dump())
+
+    holder = former_holder(registrations, new, RECORD.address, revision=revision)
+    report(registrations, "f1", FrontendRecord(revision=gone, released=gone))
+    nobody = former_holder(registrations, new, RECORD.address, revision=revision)
+
+    assert "'other'" in holder
+    assert nobody == ""
 
 
 def report(registrations: Registrations, frontend: str, record: FrontendRecord) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from registry.etcd import Deleted, Lease
-from registry.faults import LeaseLost, StoreDenied, StoreUnreachable
+from registry.faults import LeaseLost, StoreDenied, StoreMisspoken, StoreUnreachable
 from registry.snapshot import Entry, Snapshot
 from registry.transactions import Commit, Condition, Operation
 
@@ -23,6 +23,7 @@ class MemoryStore:
         loses_answers: Whether it does what it is asked, and then says nothing.
         calls: What it was asked, in order.
         meanwhile: Called before a commit is judged: what others do at the same time.
+        hides: A prefix that we have no right to list.
     """
 
     clock: Callable[[], float] = lambda: 0.0
@@ -31,19 +32,26 @@ class MemoryStore:
     loses_answers: bool = False
     calls: list[str] = field(default_factory=list)
     meanwhile: Callable[[], None] = lambda: None
+    hides: bytes = b"\0"
     revision: int = 1
     entries: dict[bytes, Entry] = field(default_factory=dict)
     leases: dict[int, tuple[int, float]] = field(default_factory=dict)
+    compacted: int = 0
+    history: dict[int, dict[bytes, Entry]] = field(default_factory=dict)
 
     def read(self, key: bytes) -> Entry | None:
         self._answer("read")
         return self.entries.get(key)
 
-    def list(self, prefix: bytes, *, keys_only: bool = False, created_after: int = 0) -> Snapshot:
+    def list(
+        self, prefix: bytes, *, keys_only: bool = False, created_after: int = 0, at: int = 0
+    ) -> Snapshot:
         self._answer("list")
+        if prefix.startswith(self.hides):
+            raise StoreDenied("etcd at http://memory:2379 refused us: permission denied")
         found = {
             key: entry._replace(value=b"") if keys_only else entry
-            for key, entry in sorted(self.entries.items())
+            for key, entry in sorted(self._entries(at).items())
             if key.startswith(prefix) and entry.create_revision > created_after
         }
         return Snapshot("memory", self.revision, found)
@@ -56,6 +64,7 @@ class MemoryStore:
         count = int(key in self.entries)
         self.revision += count
         self.entries.pop(key, None)
+        self._remember()
         self._lose_answer()
         return Deleted(self.revision, count)
 
@@ -74,6 +83,7 @@ class MemoryStore:
             raise LeaseLost("requested lease not found")
         self.revision += any(one.kind != "fetch" for one in operations)
         reads = [self._do(one) for one in operations]
+        self._remember()
         self._lose_answer()
         return Commit(succeeded, self.revision, tuple(one for one in reads if one is not None))
 
@@ -106,7 +116,22 @@ class MemoryStore:
         """An operator starts anew with an empty folder."""
         self.entries.clear()
         self.leases.clear()
+        self.history.clear()
         self.revision = 1
+
+    def compact(self, revision: int) -> None:
+        """Forget how things were before a revision."""
+        self.compacted = revision
+
+    def _entries(self, at: int) -> dict[bytes, Entry]:
+        if not at:
+            return self.entries
+        if not self.compacted <= at <= self.revision:
+            raise StoreMisspoken("etcd at http://memory:2379 refused the call: required revision")
+        return self.history.get(max((one for one in self.history if one <= at), default=0), {})
+
+    def _remember(self) -> None:
+        self.history[self.revision] = dict(self.entries)
 
     def _answer(self, call: str) -> None:
         self.calls.append(call)
@@ -129,6 +154,7 @@ class MemoryStore:
         for key in gone:
             del self.entries[key]
         self.revision += bool(gone)
+        self._remember()
 
     def _holds(self, condition: Condition) -> bool:
         entry = self.entries.get(condition.key)

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from registry.keys import ClaimKey, RouteKey
-from registry.records import ClaimRecord, InstanceRecord
+from registry.keys import ClaimKey, FrontendKey, RouteKey
+from registry.records import ClaimRecord, FrontendRecord, InstanceRecord
 from registry.snapshot import Change
 from tests.etcd_server import EtcdServer, free_ports
 from tests.registrar_process import ONE_SHOT_S, Place
@@ -175,6 +175,35 @@ def test_who_waits_is_told_if_it_is_left_out(place: Place) -> None:
     assert added.returncode == 69
     assert "frontend f1 leaves it out: it is far away" in added.stderr
     assert "applied" not in added.stdout
+
+
+def test_a_frontend_that_cannot_be_asked_is_told_with_its_address(place: Place) -> None:
+    """It says that it has applied everything; only a request shows that nobody gets through."""
+    (port,) = free_ports(1)
+    where = f"127.0.0.1:{port}"
+    record = FrontendRecord(
+        revision=10**9, domain="dev.example.com", url="http://dev.example.com", address=where
+    )
+    place.etcd.write(place.keys.raw(FrontendKey("deaf")), record.dump())
+    place.report("nowhere", revision=10**9)
+
+    added = place.ask("add", "main", "web", "10.0.0.5:8080", "--wait", "0.5", "--probe")
+
+    assert added.returncode == 75
+    [sentence] = added.stderr.splitlines()
+    assert f"frontend deaf at {where} refuses connections" in sentence
+    assert "frontend nowhere at no address cannot be asked" in sentence
+    assert "the registration stands" in sentence
+    assert len(place.routes()) == 1
+
+
+def test_without_a_frontend_nothing_is_reached(place: Place) -> None:
+    """Nobody to wait for is no proof."""
+    waited = place.ask("add", "main", "web", "10.0.0.5:8080", "--wait", "0.2")
+    probed = place.ask("add", "main", "web", "10.0.0.5:8080", "--wait", "0.2", "--probe")
+
+    assert (waited.returncode, probed.returncode) == (0, 75)
+    assert "no frontend is alive" in probed.stderr
 
 
 def test_both_sides_see_a_conflict(place: Place) -> None:

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from registry.etcd import Etcd, EtcdSettings
+from registry.keys import ClaimKey
+from registry.records import ClaimRecord, State
 from tests.etcd_server import EtcdServer, enable_users, free_ports, wait_until
 from tests.registrar_process import Place, Registrar, run_once
 
@@ -77,6 +79,16 @@ def test_a_command_starts_and_ends_as_ever_while_the_registry_is_down(
 
         assert registrar.wait() == 7
         assert time.monotonic() - began_at < 0.2 + PROMPT_S
+
+
+def test_a_registry_that_says_nothing_holds_the_command_up_for_a_second_at_most(
+    place: Place, mute: str
+) -> None:
+    """The call itself has longer; it goes on beside the command."""
+    with run(place, REGISTRY_URL=mute) as registrar:
+        registrar.wait_said("up")
+
+        assert "the registry does not answer; the command starts all the same" in registrar.log
 
 
 def test_sigterm_before_the_first_registration_is_passed_on_promptly(
@@ -164,6 +176,38 @@ def test_a_lease_that_was_revoked_is_replaced(place: Place) -> None:
         assert place.routes()[0].key == entry.key
 
 
+def test_a_registrar_that_was_frozen_for_longer_than_its_lease_comes_back_by_itself(
+    place: Place,
+) -> None:
+    """Under the label that it had, though the plain one has become free meanwhile."""
+    taken = place.etcd.write(
+        place.keys.raw(ClaimKey("feature-login", "web")),
+        ClaimRecord(("feature-login-web", "feature-login")).dump(),
+    )
+    claim = place.keys.raw(ClaimKey("feature/login", "web"))
+    with run(place, TTL="2") as registrar:
+        entry = place.wait_registered()
+        registrar.wait_said("is ready")
+        before = place.etcd.read(claim)
+        registrar.send(signal.SIGSTOP)
+        wait_until(lambda: not place.routes())
+        place.etcd.delete(place.keys.raw(ClaimKey("feature-login", "web")))
+        place.etcd.delete(claim)
+        registrar.send(signal.SIGCONT)
+        wait_until(place.routes)
+        [back] = place.routes()
+        after = place.etcd.read(claim)
+
+    assert taken < entry.create_revision < back.create_revision
+    assert back.lease != entry.lease
+    assert place.record().state is State.READY
+    assert before is not None
+    assert after is not None
+    assert ClaimRecord.parse(after.value).labels == ClaimRecord.parse(before.value).labels
+    assert b"feature-login-" in after.value
+    assert "registering again" in registrar.log
+
+
 def test_a_registrar_that_was_killed_is_forgotten_when_its_lease_ends(place: Place) -> None:
     with run(place, TTL="2") as registrar:
         place.wait_registered()
@@ -217,14 +261,17 @@ def test_a_password_in_the_url_is_used_and_never_shown(own: EtcdServer) -> None:
         assert "secret" not in registrar.log
 
 
-def test_the_rights_of_one_branch_are_enough(own: EtcdServer) -> None:
-    """As contract 2 says: its own routes and claims, and to read claims and frontends."""
+def only(own: EtcdServer, branch: str) -> Place:
+    """A registry that has users, one of whom has a role for this branch only.
+
+    As contract 2 says: its own routes and claims, and to read claims and frontends.
+    """
     root = Etcd(EtcdSettings((own.url,), user="root", password="secret"))
     enable_users(Etcd(own.settings), password="secret")
     root.call("auth/role/add", name="login")
     for kind, below in (
-        ("READWRITE", b"/branchfront/routes/feature%2Flogin/"),
-        ("READWRITE", b"/branchfront/claims/feature%2Flogin/"),
+        ("READWRITE", f"/branchfront/routes/{branch}/".encode()),
+        ("READWRITE", f"/branchfront/claims/{branch}/".encode()),
         ("READ", b"/branchfront/claims/"),
         ("READ", b"/branchfront/frontends/"),
     ):
@@ -235,10 +282,49 @@ def test_the_rights_of_one_branch_are_enough(own: EtcdServer) -> None:
     root.call("auth/user/grant", user="login", role="login")
     place = Place(own, "/branchfront")
     place.etcd = root
-    with run(place, REGISTRY_USER="login", REGISTRY_PASSWORD="pass", TTL="2") as registrar:
+    return place
+
+
+LOGIN = {"REGISTRY_USER": "login", "REGISTRY_PASSWORD": "pass"}
+
+
+@pytest.mark.parametrize("branch", ["other", "ab"])
+def test_a_role_of_one_branch_covers_no_other(own: EtcdServer, branch: str) -> None:
+    """Prefixes end in a slash, or a role for ``a`` would cover ``ab``."""
+    place = only(own, "a")
+    environ = place.instance_environ(NAME=branch, **LOGIN)
+
+    began_at = time.monotonic()
+    sidecar = run_once(["sidecar"], environ)
+    took_s = time.monotonic() - began_at
+    with Registrar(["run", "--", "sh", "-c", UP], environ) as registrar:
+        registrar.wait_said("up")
+        registrar.wait_said("permission denied; trying on")
+
+        assert registrar.is_running()
+    assert (sidecar.returncode, len(sidecar.stderr.splitlines())) == (77, 1)
+    assert "permission denied" in sidecar.stderr
+    assert took_s < 10
+    assert place.routes() == []
+
+
+def test_a_role_that_may_not_read_routes_waits_for_the_frontends(own: EtcdServer) -> None:
+    """Whether somebody had the address before is not known then."""
+    place = only(own, "a")
+    place.report("f1", revision=1, released=1)
+    with run(place, NAME="a", **LOGIN) as registrar:
+        registrar.wait_said("waiting until frontends have let go of 10.0.0.5:8080: who had it")
+        assert "up" not in registrar.out
+        place.report("f1", revision=10**9, released=10**9)
+        registrar.wait_said("up")
+
+
+def test_the_rights_of_one_branch_are_enough(own: EtcdServer) -> None:
+    place = only(own, "feature%2Flogin")
+    with run(place, TTL="2", **LOGIN) as registrar:
         entry = place.wait_registered()
         registrar.wait_said("host label feature-login")
-        root.delete(entry.key)
+        place.etcd.delete(entry.key)
         registrar.wait_said("putting it back")
         wait_until(place.routes)
         registrar.stop()

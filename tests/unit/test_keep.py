@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 import pytest
 
 from registrar.keep import Keep, Timing
+from registrar.listener import Listener
 from registry.faults import PlaceUnknown, StoreDenied
 from registry.keys import ClaimKey, Keyspace, RouteKey
 from registry.names import long_labels, short_labels
-from registry.records import Address, ClaimRecord, InstanceRecord
+from registry.records import Address, ClaimRecord, InstanceRecord, State
 from registry.registrations import Registered, Registrations
 from tests.fakes.memory_store import MemoryStore
 from tests.fakes.spare_time import SpareTime
@@ -23,11 +24,31 @@ ADDRESS = Address("10.0.0.5", 8080)
 
 
 @dataclass
+class Told(Listener):
+    """Writes down what it is told."""
+
+    attempts: int = 0
+    registrations: list[tuple[Registered, InstanceRecord]] = field(default_factory=list)
+    ready_at: list[int] = field(default_factory=list)
+
+    def tried(self) -> None:
+        self.attempts += 1
+
+    def registered(self, done: Registered, record: InstanceRecord) -> None:
+        self.registrations.append((done, record))
+
+    def ready(self, revision: int) -> None:
+        self.ready_at.append(revision)
+
+
+@dataclass
 class Stage:
     """A kept registration, its store, and the time that both live in."""
 
     time: SpareTime = field(default_factory=SpareTime)
-    told: list[Registered] = field(default_factory=list)
+    address: Address = ADDRESS
+    is_lost: bool = False
+    told: Told = field(default_factory=Told)
 
     def __post_init__(self) -> None:
         self.store = MemoryStore(clock=self.time.clock)
@@ -39,14 +60,19 @@ class Stage:
             locate=self.locate,
             ttl_s=TTL_S,
             default_service="web",
-            timing=Timing(self.time.wait, self.time.clock, lambda: 0.0),
-            on_registered=self.told.append,
+            timing=Timing(self.time.wait, self.time.ring, self.time.clock, lambda: 0.0),
+            listener=self.told,
             give_up_when_denied=give_up_when_denied,
             rng=random.Random(7),  # noqa: S311 - the same in every run
         )
 
     def locate(self) -> Address:
-        return ADDRESS
+        if self.is_lost:
+            raise PlaceUnknown("no source knows the ip")
+        return self.address
+
+    def state(self) -> State:
+        return InstanceRecord.parse(self.store.entries[RAW].value).state
 
     def run_until(self, at_s: float) -> Keep:
         keep = self.keep()
@@ -69,7 +95,7 @@ def test_a_service_is_registered_at_once_and_stays() -> None:
         "feature-login",
     )
     assert stage.store.calls.count("grant") == 1
-    assert len(stage.told) == 1
+    assert len(stage.told.registrations) == 1
 
 
 def test_a_lease_is_refreshed_at_a_third_of_its_time_and_not_in_step() -> None:
@@ -147,7 +173,7 @@ def test_a_key_that_somebody_removed_is_put_back_at_the_next_refresh() -> None:
     stage.run_until(20 + TTL_S / 3 * 1.1)
 
     assert RAW in stage.store.entries
-    assert len(stage.told) == 1
+    assert len(stage.told.registrations) == 1
 
 
 def test_a_value_that_somebody_changed_is_put_right() -> None:
@@ -213,6 +239,140 @@ def test_a_place_that_is_not_known_yet_is_looked_for_again() -> None:
 
     assert RAW in stage.store.entries
     assert len([at for at in asked if at >= 10]) == 1
+
+
+def test_what_is_registered_is_starting_until_it_is_wished_otherwise() -> None:
+    stage = Stage()
+    keep = stage.keep()
+    seen: list[State] = []
+    stage.time.at(1, lambda: seen.append(stage.state()))
+    stage.time.at(2, lambda: keep.wish(State.READY))
+    stage.time.at(2.1, lambda: seen.append(stage.state()))
+    stage.time.at(3, lambda: keep.wish(State.STARTING))
+    stage.time.at(3.1, lambda: seen.append(stage.state()))
+    stage.time.stop_at(4)
+
+    keep.run()
+
+    assert seen == [State.STARTING, State.READY, State.STARTING]
+
+
+def test_the_first_attempt_the_registration_and_readiness_are_told_once() -> None:
+    stage = Stage()
+    keep = stage.keep()
+    for at_s in (2, 4, 6):
+        stage.time.at(at_s, lambda: keep.wish(State.READY))
+        stage.time.at(at_s + 1, lambda: keep.wish(State.STARTING))
+    stage.time.stop_at(60)
+
+    keep.run()
+
+    [(done, record)] = stage.told.registrations
+    assert stage.told.attempts == 1
+    assert (record.state, record.address) == (State.STARTING, ADDRESS)
+    assert len(stage.told.ready_at) == 1
+    assert stage.told.ready_at[0] > done.revision
+
+
+def test_a_first_attempt_that_fails_is_told_as_well() -> None:
+    stage = Stage()
+    stage.down()
+
+    stage.run_until(10)
+
+    assert (stage.told.attempts, stage.told.registrations) == (1, [])
+
+
+def test_a_wish_that_the_registry_did_not_hear_is_written_when_it_is_back() -> None:
+    stage = Stage()
+    keep = stage.keep()
+    stage.time.at(2, stage.down)
+    stage.time.at(3, lambda: keep.wish(State.READY))
+    stage.time.at(20, stage.store.restart)
+    stage.time.stop_at(22)
+
+    keep.run()
+
+    assert stage.state() is State.READY
+
+
+def test_the_ttl_stands_in_the_record() -> None:
+    """Frontends count losses over twice of it."""
+    stage = Stage()
+
+    stage.run_until(1)
+
+    assert InstanceRecord.parse(stage.store.entries[RAW].value).ttl_s == TTL_S
+
+
+def test_who_was_away_for_longer_than_the_lease_finds_out_anew_where_it_is() -> None:
+    """A container that was frozen may have been moved to another address meanwhile."""
+    stage = Stage()
+    keep = stage.keep()
+    stage.time.at(1, lambda: keep.wish(State.READY))
+    stage.time.at(20, lambda: setattr(stage, "address", Address("10.0.0.9", 8081)))
+    stage.time.at(20, lambda: stage.store.revoke(keep.held.lease))
+    stage.time.stop_at(30)
+
+    keep.run()
+
+    record = InstanceRecord.parse(stage.store.entries[RAW].value)
+    assert record == InstanceRecord(
+        Address("10.0.0.9", 8081), State.READY, "1970-01-01T00:00:00Z", TTL_S
+    )
+    assert keep.held.claim is not None
+    assert keep.held.claim.labels == ("feature-login-web", "feature-login")
+
+
+@pytest.mark.parametrize(
+    ("frozen_s", "holder", "is_taken"),
+    [(60, "other", True), (60, "feature/login", False), (0, "other", False)],
+)
+def test_who_was_frozen_takes_its_old_address_from_nobody(
+    frozen_s: float, holder: str, *, is_taken: bool
+) -> None:
+    """It was told the address, and the container that it belonged to may be gone."""
+    stage = Stage()
+    keep = stage.keep()
+    other = KEYS.raw(RouteKey(holder, "api", "host-2"))
+
+    def freeze() -> None:
+        stage.store.revoke(keep.held.lease)
+        lease = stage.store.grant(1000).id
+        stage.store.write(other, b"10.0.0.5:8080", lease=lease)
+        stage.time.freeze(frozen_s)
+
+    stage.time.at(20, freeze)
+    seen: list[bool] = []
+    stage.time.at(100, lambda: seen.append(RAW in stage.store.entries))
+    stage.time.at(101, lambda: stage.store.delete(other))
+    stage.time.stop_at(110)
+
+    keep.run()
+
+    assert seen == [not is_taken]
+    # and has it again as soon as it is free
+    assert RAW in stage.store.entries
+
+
+def test_who_does_not_know_where_it_is_any_more_tries_on() -> None:
+    stage = Stage()
+    keep = stage.keep()
+
+    def lose() -> None:
+        stage.is_lost = True
+        stage.store.revoke(keep.held.lease)
+
+    stage.time.at(20, lose)
+    stage.time.at(40, lambda: setattr(stage, "is_lost", False))
+    seen: list[bool] = []
+    stage.time.at(39, lambda: seen.append(RAW in stage.store.entries))
+    stage.time.stop_at(42)
+
+    keep.run()
+
+    assert seen == [False]
+    assert RAW in stage.store.entries
 
 
 def test_one_trouble_is_told_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:

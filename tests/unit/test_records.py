@@ -363,3 +363,13 @@ def test_any_json_in_any_field_of_a_frontend_is_read_or_refused(fields: dict[str
         assert str(exc).isprintable()
     else:
         assert FrontendRecord.parse(record.dump()) == record
+
+
+@given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
+def test_any_value_is_a_claim_or_a_frontend_or_a_printable_reason(value: bytes) -> None:
+    for kind in (ClaimRecord, FrontendRecord):
+        try:
+            kind.parse(value)
+        except ValueError as exc:
+            assert str(exc).isprintable()
+            assert len(str(exc)) < 200

@@ -7,6 +7,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from registrar.health import HealthSettings
 from registrar.settings import (
     RegistrarSettings,
     instance_options,
@@ -15,6 +16,7 @@ from registrar.settings import (
     read_registrar,
 )
 from registry.faults import SettingsInvalid
+from registry.records import Address
 
 REGISTRY = {"REGISTRY_URL": "http://etcd:2379"}
 ALL = REGISTRY | {"NAME": "feature/login", "SERVICE": "web", "PORT": "8080"}
@@ -93,6 +95,15 @@ def test_all_that_is_missing_is_named_at_once() -> None:
         ("SERVICE", "x" * 41),
         ("NAME", "a\nb"),
         ("REGISTRY_URL", ","),
+        ("HEALTH_PATH", "healthz"),
+        ("HEALTH_PATH", "/a b"),
+        ("HEALTH_PATH", "/a\r\nX: y"),
+        ("HEALTH_TCP", "maybe"),
+        ("HEALTH_ADDRESS", "localhost:80"),
+        ("HEALTH_INTERVAL", "0"),
+        ("HEALTH_TIMEOUT", "-1"),
+        ("HEALTH_FAILURES", "0"),
+        ("HEALTH_PASSES", "1.5"),
     ],
 )
 def test_a_bad_value_is_refused_and_named(name: str, value: str) -> None:
@@ -114,3 +125,28 @@ def test_where_needs_a_port_and_something_to_find_the_ip_by() -> None:
     said = problems({}, reader=read_place)
     assert "PORT" in said
     assert "REGISTRY_URL" in said
+
+
+def test_the_port_is_asked_unless_somebody_says_otherwise() -> None:
+    assert read(ALL).health == HealthSettings()
+    assert read(ALL | {"HEALTH_TCP": "off"}).health is None
+    assert read(ALL | {"HEALTH_TCP": "off", "HEALTH_PATH": "/ok"}).health.path == "/ok"
+    assert read(ALL, "--health-tcp", "No").health is None
+
+
+def test_what_is_asked_and_how_often_can_be_said() -> None:
+    settings = read(
+        ALL
+        | {
+            "HEALTH_PATH": "/healthz?deep=1",
+            "HEALTH_ADDRESS": "127.0.0.1:81",
+            "HEALTH_INTERVAL": "0.5",
+            "HEALTH_TIMEOUT": "1",
+            "HEALTH_FAILURES": "4",
+            "HEALTH_PASSES": "1",
+        }
+    )
+
+    assert settings.health == HealthSettings(
+        "/healthz?deep=1", Address("127.0.0.1", 81), 0.5, 1.0, failures=4, passes=1
+    )

@@ -5,13 +5,17 @@ from collections.abc import Callable
 
 import pytest
 
+from registrar.bell import Bell
 from registrar.connections import Connections
+from registrar.gate import Gate, GateSettings
+from registrar.health import HealthSettings
 from registrar.keep import Keep, Timing
+from registrar.listener import Listener
 from registrar.registration import Patience, Registration
 from registry.faults import StoreUnreachable
 from registry.keys import Keyspace, RouteKey
-from registry.records import Address
-from registry.registrations import Registrations
+from registry.records import Address, InstanceRecord, State
+from registry.registrations import Registered, Registrations
 from tests.etcd_server import wait_until
 from tests.fakes.memory_store import MemoryStore
 
@@ -33,25 +37,43 @@ def begin(
 ) -> Registration:
     """A registration that stands."""
 
-    def make_keep(wait: Callable[[float], bool]) -> Keep:
-        return Keep(
-            Registrations(store, keys=KEYS),
-            KEY,
-            locate=lambda: Address("10.0.0.5", 8080),
-            ttl_s=15,
-            default_service="web",
-            timing=Timing(wait),
-        )
+    bell = Bell()
+    gates: list[Gate] = []
 
+    class Told(Listener):
+        def tried(self) -> None:
+            gates[0].tried()
+
+        def registered(self, done: Registered, record: InstanceRecord) -> None:
+            gates[0].registered(record, done.revision)
+
+    keep = Keep(
+        Registrations(store, keys=KEYS),
+        KEY,
+        locate=lambda: Address("10.0.0.5", 8080),
+        ttl_s=15,
+        default_service="web",
+        timing=Timing(bell.wait, bell.ring),
+        listener=Told(),
+    )
+    gates.append(Gate(keep, GateSettings(HealthSettings(), None, 30.0), wake=lambda: None))
     registration = Registration(
-        make_keep,
+        keep,
+        gates[0],
+        bell=bell,
         patience=Patience(30.0, drain_s, sees_connections=sees_connections),
         connections=connections,
         wake=lambda: None,
     )
     registration.start()
-    wait_until(lambda: KEYS.raw(KEY) in store.entries)
+    wait_until(lambda: registration.may_begin)
+    registration.begin()
+    wait_until(lambda: state_of(store) is State.READY)
     return registration
+
+
+def state_of(store: MemoryStore) -> State:
+    return InstanceRecord.parse(store.entries[KEYS.raw(KEY)].value).state
 
 
 def leave(registration: Registration) -> tuple[float, list[str]]:

@@ -262,6 +262,7 @@ def test_the_list_of_branches_links_to_the_shortest_host_of_each_service() -> No
     document = json.loads(files["pages/index.json"])
     assert document == {
         "domain": "dev.test",
+        "held": 0,
         "branches": [
             {
                 "branch": "main",

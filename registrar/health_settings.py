@@ -1,0 +1,85 @@
+"""What the registrar is told about when a service may get requests."""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+from registrar.health import HealthSettings
+from registry.records import Address
+from registry.settings import Problems, option, parse_seconds
+
+Command = TypeVar("Command", bound=Callable[..., object])
+
+HEALTH_LEAST_S = 0.1
+"""Asked more often, a service would be busy with our questions."""
+
+IN_A_ROW_MOST = 1000
+"""At the longest interval that is more than two years."""
+
+WORDS = {"on": True, "yes": True, "true": True, "1": True}
+WORDS |= {"off": False, "no": False, "false": False, "0": False}
+"""What says whether something is wanted."""
+
+
+def health_options(command: Command) -> Command:
+    """Give a click command the flags that say when a service may get requests."""
+    options = (
+        option("--health-path", "path that answers 200 to 399 to GET when the service is healthy"),
+        option("--health-tcp", "on: healthy when the port accepts a connection", default="on"),
+        option("--health-address", "ip:port that is asked; the registered address unless given"),
+        option("--health-interval", "seconds between two questions when healthy", default="5"),
+        option("--health-timeout", "seconds for an answer", default="2"),
+        option("--health-failures", "as many in a row take it out of rotation", default="3"),
+        option("--health-passes", "as many in a row bring it back", default="2"),
+    )
+    for add in reversed(options):
+        command = add(command)
+    return command
+
+
+def read_health(given: Mapping[str, str], problems: Problems) -> HealthSettings | None:
+    """Judge them; problems are noted, not raised. None where nothing is to be asked."""
+    path, address = given["health_path"], given["health_address"]
+    wants_tcp = problems.read("HEALTH_TCP", given["health_tcp"], _parse_wish, True)  # noqa: FBT003
+
+    def seconds(name: str, default: float) -> float:
+        return problems.read(
+            f"HEALTH_{name}", given[f"health_{name.lower()}"], _parse_pause, default
+        )
+
+    def count(name: str, default: int) -> int:
+        return problems.read(
+            f"HEALTH_{name}", given[f"health_{name.lower()}"], _parse_count, default
+        )
+
+    settings = HealthSettings(
+        path=problems.read("HEALTH_PATH", path, _parse_path, "") if path else "",
+        address=problems.read("HEALTH_ADDRESS", address, Address.parse, None) if address else None,
+        interval_s=seconds("INTERVAL", 5.0),
+        timeout_s=seconds("TIMEOUT", 2.0),
+        failures=count("FAILURES", 3),
+        passes=count("PASSES", 2),
+    )
+    return settings if path or wants_tcp else None
+
+
+def _parse_path(text: str) -> str:
+    if not re.fullmatch(r"/[!-~]*", text) or "#" in text:
+        raise ValueError("expected a path such as /healthz, as it stands in a request")
+    return text
+
+
+def _parse_wish(text: str) -> bool:
+    if text.lower() not in WORDS:
+        raise ValueError(f"expected one of {', '.join(WORDS)}")
+    return WORDS[text.lower()]
+
+
+def _parse_pause(text: str) -> float:
+    return parse_seconds(text, least=HEALTH_LEAST_S)
+
+
+def _parse_count(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,4}", text) or not 1 <= int(text) <= IN_A_ROW_MOST:
+        raise ValueError(f"expected a whole number, 1 to {IN_A_ROW_MOST}")
+    return int(text)

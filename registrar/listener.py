@@ -1,0 +1,17 @@
+"""Who is told how a registration gets on."""
+
+from registry.records import InstanceRecord
+from registry.registrations import Registered
+
+
+class Listener:
+    """Whoever wants to know how a registration gets on; each is told once, and must not wait."""
+
+    def tried(self) -> None:
+        """The first attempt is over, whatever came of it."""
+
+    def registered(self, done: Registered, record: InstanceRecord) -> None:
+        """It was registered for the first time."""
+
+    def ready(self, revision: int) -> None:
+        """It was written as ready for the first time, at this revision."""

@@ -1,0 +1,141 @@
+"""Included: a service gets requests when it is healthy, and only then. Real etcd and nginx."""
+
+import re
+import socket
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from registry.records import State
+from tests.etcd_server import EtcdServer, free_ports, wait_until
+from tests.registrar_process import Registrar
+from tests.system.asking import Asking
+from tests.system.frontend import Frontend
+from tests.system.service_process import Branch
+
+pytestmark = pytest.mark.system
+
+
+@pytest.fixture
+def branch(
+    etcd: EtcdServer, frontend: Frontend, request: pytest.FixtureRequest
+) -> Callable[[str], Branch]:
+    def of(name: str) -> Branch:
+        made = Branch(frontend, etcd, name)
+        request.addfinalizer(made.place.etcd.close)
+        return made
+
+    return of
+
+
+def test_a_service_that_is_not_healthy_yet_gets_no_requests(
+    branch: Callable[[str], Branch], frontend: Frontend, tmp_path: Path
+) -> None:
+    (ill := tmp_path / "ill").touch()
+    demo = branch("gate-starting")
+    with demo.start("one", "--health-path", "/healthz", ill=ill) as registrar:
+        registrar.wait_said("as starting")
+        registrar.wait_said("up")
+        # its claim is served at once, so the host is known and says why there is nobody
+        wait_until(lambda: frontend.ask(demo.host).status == 503)
+        assert "healthy after" not in registrar.log
+        ill.unlink()
+        registrar.wait_said("healthy after")
+        demo.wait_served("one")
+
+
+def test_who_fails_several_times_leaves_the_rotation_and_comes_back_after_several_passes(
+    branch: Callable[[str], Branch], frontend: Frontend, tmp_path: Path
+) -> None:
+    ill = tmp_path / "ill"
+    demo = branch("gate-rotation")
+    with (
+        demo.start("ill", "--health-path", "/healthz", ill=ill) as registrar,
+        demo.start("well"),
+    ):
+        demo.wait_served("ill", "well")
+        with Asking(frontend, demo.host) as asking:
+            ill.touch()
+            registrar.wait_said("no longer healthy")
+            demo.wait_served("well")
+            assert set(asking.answers) == {"ill", "well"}
+            ill.unlink()
+            demo.wait_served("ill", "well")
+
+    assert not asking.failures, asking.failures[:3]
+    assert re.search(
+        r"no longer healthy: GET http://127.0.0.1:\d+/healthz answered 503", registrar.log
+    )
+
+
+def test_an_answer_that_takes_too_long_is_none(
+    branch: Callable[[str], Branch], frontend: Frontend, tmp_path: Path
+) -> None:
+    ill = tmp_path / "ill"
+    demo = branch("gate-slow")
+    with demo.start(
+        "slow", "--health-path", "/healthz", ill=ill, HEALTH_TIMEOUT="0.1", HEALTH_FAILURES="1"
+    ) as registrar:
+        demo.wait_served("slow")
+        ill.write_text("5")
+        registrar.wait_said("was not answered within 0.1 s; out of rotation")
+        wait_until(lambda: frontend.ask(demo.host).status == 503)
+
+
+def test_a_service_that_never_gets_healthy_is_said_so_with_its_last_answer(
+    branch: Callable[[str], Branch],
+) -> None:
+    demo = branch("gate-never")
+    (port,) = free_ports(1)
+    environ = demo.place.instance_environ(
+        NAME="gate-never", IP="127.0.0.1", PORT=str(port), HEALTH_TCP="on"
+    )
+    with Registrar(["run", "--", "sleep", "60"], environ) as registrar:
+        wait_until(lambda: "not healthy for" in registrar.log, within_s=20)
+
+        text = rf"not healthy for 1\d s: 127\.0\.0\.1:{port} refuses connections; no requests"
+        assert re.search(text, registrar.log), registrar.log
+        assert "HEALTH_ADDRESS" in registrar.log
+
+
+def test_what_is_asked_may_be_somewhere_else(branch: Callable[[str], Branch]) -> None:
+    """A service that frontends reach at a published port, which its own container does not."""
+    demo = branch("gate-elsewhere")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
+        environ = demo.place.instance_environ(NAME="gate-elsewhere", HEALTH_TCP="on")
+        with Registrar(["sidecar", "--health-address", address], environ) as registrar:
+            registrar.wait_said("healthy after")
+            wait_until(lambda: demo.place.routes() and "is ready" in registrar.log)
+
+
+def test_a_service_that_begins_late_is_ready_soon_after(branch: Callable[[str], Branch]) -> None:
+    demo = branch("gate-late")
+    script = 'sleep 1; exec "$0" "$@"'
+    (port,) = free_ports(1)
+    with ExitStack() as running:
+        environ = demo.place.instance_environ(
+            NAME="gate-late", IP="127.0.0.1", PORT=str(port), HEALTH_TCP="on"
+        )
+        command = ["python", "-m", "http.server", "--bind", "127.0.0.1", str(port)]
+        registrar = running.enter_context(
+            Registrar(["run", "--", "sh", "-c", script, *command], environ)
+        )
+        registrar.wait_said("healthy after")
+
+    [took_s] = re.findall(r"healthy after ([0-9.]+) s", registrar.log)
+    assert float(took_s) >= 1
+
+
+def test_without_a_gate_a_service_is_ready_as_soon_as_its_command_runs(
+    branch: Callable[[str], Branch],
+) -> None:
+    demo = branch("gate-off")
+    environ = demo.place.instance_environ(NAME="gate-off", HEALTH_TCP="off")
+    with Registrar(["run", "--", "sleep", "60"], environ) as registrar:
+        registrar.wait_said("10.0.0.5:8080 is ready")
+
+        states = [entry.value for entry in demo.place.routes() if b"gate-off" in entry.key]
+        assert State.READY.value.encode() in states[0]

@@ -1,0 +1,136 @@
+"""Included: whether a frontend may still serve who had an address before. Over a fake store."""
+
+from collections.abc import Callable
+
+from registry.holders import former_holder, present_holder
+from registry.keys import FrontendKey, Keyspace, RouteKey
+from registry.records import Address, FrontendRecord, InstanceRecord, State
+from registry.registrations import Registrations
+from tests.fakes.memory_store import MemoryStore
+
+KEYS = Keyspace()
+KEY = RouteKey("main", "web", "i1")
+ADDRESS = Address("10.0.0.5", 8080)
+
+
+def report(store: MemoryStore, frontend: str, record: FrontendRecord) -> None:
+    store.write(KEYS.raw(FrontendKey(frontend)), record.dump())
+
+
+def put(
+    store: MemoryStore, branch: str, address: str, *, service: str = "web", lease: int = 0
+) -> int:
+    key = KEYS.raw(RouteKey(branch, service, "old"))
+    return store.write(key, address.encode(), lease=lease)
+
+
+def holder(store: MemoryStore) -> str:
+    """Who had our address, when we register now."""
+    registrations = Registrations(store, keys=KEYS)
+    revision = store.write(KEYS.raw(KEY), InstanceRecord(ADDRESS, State.STARTING).dump())
+    return former_holder(registrations, KEY, ADDRESS, revision=revision)
+
+
+def scene(act: Callable[[MemoryStore], object], *, released: int = 0, **more: object) -> str:
+    """Something happens, a frontend reports what it serves by then, and we register."""
+    store = MemoryStore()
+    act(store)
+    record = FrontendRecord(released=released or store.revision, **more)  # type: ignore[arg-type]
+    report(store, "f1", record)
+    return holder(store)
+
+
+def test_an_address_that_nobody_had_is_free() -> None:
+    assert not scene(lambda store: put(store, "other", "10.0.0.6:8080"))
+    assert not scene(lambda store: put(store, "main", "10.0.0.5:8080"))
+    assert not scene(lambda store: put(store, "other", "nonsense"))
+
+
+def test_without_a_frontend_nobody_is_served_anywhere() -> None:
+    store = MemoryStore()
+    put(store, "other", "10.0.0.5:8080")
+
+    assert not holder(store)
+
+
+def test_who_had_the_address_is_named() -> None:
+    branch = scene(lambda store: put(store, "other", "10.0.0.5:8080"))
+    service = scene(lambda store: put(store, "main", "10.0.0.5:8080", service="api"))
+
+    assert branch == "branch 'other' service 'web' had it"
+    assert service == "branch 'main' service 'api' had it"
+
+
+def test_who_is_gone_from_the_registry_and_not_from_a_frontend_counts() -> None:
+    store = MemoryStore()
+    put(store, "other", "10.0.0.5:8080")
+    report(store, "f1", FrontendRecord(released=store.revision))
+    store.delete(KEYS.raw(RouteKey("other", "web", "old")))
+
+    assert "'other'" in holder(store)
+    report(store, "f1", FrontendRecord(released=store.revision))
+    assert not holder(store)
+
+
+def test_who_came_after_what_a_frontend_has_reported_counts() -> None:
+    store = MemoryStore()
+    report(store, "f1", FrontendRecord(released=store.revision))
+    put(store, "other", "10.0.0.5:8080")
+
+    assert "'other'" in holder(store)
+
+
+def test_the_slowest_frontend_decides() -> None:
+    store = MemoryStore()
+    put(store, "other", "10.0.0.5:8080")
+    report(store, "f1", FrontendRecord(released=store.revision))
+    store.delete(KEYS.raw(RouteKey("other", "web", "old")))
+    report(store, "f2", FrontendRecord(released=store.revision))
+
+    assert "'other'" in holder(store)
+
+
+def test_a_frontend_that_has_come_past_us_serves_nobody_else() -> None:
+    assert not scene(lambda store: put(store, "other", "10.0.0.5:8080"), released=10**6)
+
+
+def test_what_cannot_be_known_counts() -> None:
+    compacted = scene(lambda store: setattr(store, "compacted", 99))
+    forbidden = scene(lambda store: setattr(store, "hides", KEYS.routes))
+
+    assert "not known" in compacted
+    assert "not known" in forbidden
+    assert "f1" in scene(lambda _: None, held=1)
+    assert not scene(lambda _: None, state="template broken")
+    store = MemoryStore()
+    report(store, "f1", FrontendRecord())
+    assert holder(store)
+
+
+def present(store: MemoryStore) -> str:
+    registrations = Registrations(store, keys=KEYS, now=lambda: 0.0)
+    return present_holder(registrations, KEY, ADDRESS)
+
+
+def test_another_branch_that_has_the_address_on_a_lease_is_told() -> None:
+    store = MemoryStore()
+    put(store, "other", "10.0.0.5:8080")
+    assert not present(store)
+
+    put(store, "other", "10.0.0.5:8080", lease=store.grant(15).id)
+    assert present(store) == "branch 'other' service 'web' has it"
+
+
+def test_who_may_not_see_who_has_it_is_not_held_up() -> None:
+    store = MemoryStore()
+    put(store, "other", "10.0.0.5:8080", lease=store.grant(15).id)
+    store.hides = KEYS.routes
+
+    assert not present(store)
+
+
+def test_another_service_of_the_same_branch_may_share_it() -> None:
+    store = MemoryStore()
+    put(store, KEY.branch, "10.0.0.5:8080", lease=store.grant(15).id)
+
+    assert not present(store)
