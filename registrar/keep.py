@@ -36,9 +36,6 @@ JITTER = 0.1
 REPEAT_S = 60.0
 """How often one and the same trouble is told again."""
 
-LATE_S = 2.0
-"""A busy machine ends a pause late by tenths of a second; a process that was stopped, by more."""
-
 log = logging.getLogger("registrar")
 
 
@@ -131,7 +128,8 @@ class Keep:
         """
         delay_s, due_at = 0.0, self._timing.clock()
         while not self._timing.wait(delay_s):
-            self._was_absent |= self._timing.clock() - due_at > LATE_S
+            # who is late by less than one refresh has not lost a lease by that
+            self._was_absent |= self._timing.clock() - due_at > self._lasts_s / REFRESHES
             delay_s = self._turn()
             due_at = self._timing.clock() + delay_s
 
