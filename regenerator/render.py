@@ -211,7 +211,7 @@ def written(value: object) -> str:
     return value if isinstance(value, Lines) else word(value)
 
 
-@lru_cache(maxsize=1 << 17)
+@lru_cache(maxsize=1 << 12)
 def word(value: object) -> str:
     """Let a value into the configuration only if nginx reads it as one word.
 
@@ -224,7 +224,7 @@ def word(value: object) -> str:
     return text
 
 
-@lru_cache(maxsize=1 << 16)
+@lru_cache(maxsize=1 << 12)
 def readable(name: str) -> str:
     """A name for logs and pages: as it is where that is safe, else percent-encoded.
 

@@ -8,14 +8,14 @@ import hashlib
 import ipaddress
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from operator import attrgetter
 
 from registry.claims import Ownership, Rejection, new_labels, read_claims, settle_labels
 from registry.faults import LabelsExhausted
 from registry.keys import ClaimKey, Keyspace, RouteKey, encode, shown
 from registry.names import service_slug
-from registry.records import Address, InstanceRecord, State, parse_instance
+from registry.records import Address, InstanceRecord, State
+from registry.remembering import remembered
 from registry.snapshot import Entry, Snapshot
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -93,7 +93,7 @@ class Route:
         id: 16 to 47 hex digits that stand for branch and service wherever a short word is needed.
         hosts: Without the domain; the long label first.
         instances: Empty where nothing of it runs.
-        newest: The revision at which the newest instance was registered.
+        newest: The revision at which the newest of them was registered.
     """
 
     id: str
@@ -150,7 +150,10 @@ def build_routes(
         _route(key, labels[key], tuple(groups[key]))
         for key in sorted(labels, key=attrgetter("branch", "service"))
     )
-    return RouteTable(tuple(routes), tuple(sorted(rejections)))
+    table = RouteTable(tuple(routes), tuple(sorted(rejections)))
+    _read.turn()
+    _route.turn()
+    return table
 
 
 def read_instance(
@@ -158,7 +161,7 @@ def read_instance(
 ) -> tuple[ClaimKey, InstanceRecord] | None:
     """Whose a route is, and its record; None for one that the table leaves out."""
     found = _read(entry, keys, rules)
-    return None if isinstance(found, Rejection) else (found.owner, parse_instance(entry.value))
+    return None if isinstance(found, Rejection) else (found.owner, found.record)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -174,7 +177,7 @@ class _Held:
     key: bytes
     owner: ClaimKey
     instance: Instance
-    state: State
+    record: InstanceRecord
     is_leased: bool
     created_at: int
 
@@ -188,16 +191,15 @@ def _below(snapshot: Snapshot, prefix: bytes) -> Iterable[Entry]:
     return [entry for key, entry in snapshot.entries.items() if key.startswith(prefix)]
 
 
-# Remembered, because a snapshot is read whole at each change and hardly any of it is new. The same
-# record then gives the same object, which is why they can be compared by what they are.
-@lru_cache(maxsize=1 << 16)
+# The same record gives the same object, which is why they can be compared by what they are.
+@remembered
 def _read(entry: Entry, keys: Keyspace, rules: AddressRules) -> _Held | Rejection:
     try:
         key = keys.parse(entry.key)
         if not isinstance(key, RouteKey):  # pragma: no cover - nothing else lies below routes/
             raise ValueError("the key is not a route's")
         service_slug(key.service)
-        record = parse_instance(entry.value)
+        record = InstanceRecord.parse(entry.value)
         if key.instance and not entry.lease:
             _check_hand_written(key)
         if reason := rules.objection(record.address):
@@ -208,7 +210,7 @@ def _read(entry: Entry, keys: Keyspace, rules: AddressRules) -> _Held | Rejectio
         entry.key,
         ClaimKey(key.branch, key.service),
         Instance(record.address, key.instance or str(record.address)),
-        record.state,
+        record,
         bool(entry.lease),
         entry.create_revision,
     )
@@ -272,20 +274,19 @@ def _labels(
     return labels, rejections
 
 
-# Remembered likewise.
-@lru_cache(maxsize=1 << 16)
+@remembered
 def _route(key: ClaimKey, labels: tuple[str, ...], held: tuple[_Held, ...]) -> Route:
     # two records of one address are one instance, of which the newer one tells; held is by age.
     # One that starts says nothing of an older one: a sidecar may come back to a running service
-    newest = {one.instance.address: one for one in held if one.state is not State.STARTING}
-    ready = (one.instance for one in newest.values() if one.state is State.READY)
+    newest = {one.instance.address: one for one in held if one.record.state is not State.STARTING}
+    ready = [one for one in newest.values() if one.record.state is State.READY]
     return Route(
         id=_id(key),
         branch=key.branch,
         service=key.service,
         labels=labels,
-        instances=tuple(sorted(ready)),
-        newest=max((one.created_at for one in held), default=0),
+        instances=tuple(sorted(one.instance for one in ready)),
+        newest=max((one.created_at for one in ready), default=0),
     )
 
 

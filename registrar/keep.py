@@ -118,7 +118,7 @@ class Keep:
         self._trouble_at = self._told_at = 0.0
         self._wished = State.STARTING
         self._is_tried = self._was_registered = self._was_ready = False
-        self._was_absent = False
+        self._heard_at = 0.0
 
     def run(self) -> None:
         """Go on until ``wait`` says stop. The registration is left as it is then.
@@ -126,12 +126,9 @@ class Keep:
         Raises:
             StoreDenied: Only if it was made to give up then.
         """
-        delay_s, due_at = 0.0, self._timing.clock()
+        delay_s = 0.0
         while not self._timing.wait(delay_s):
-            # who is late by less than one refresh has not lost a lease by that
-            self._was_absent |= self._timing.clock() - due_at > self._lasts_s / REFRESHES
             delay_s = self._turn()
-            due_at = self._timing.clock() + delay_s
 
     def wish(self, state: State) -> None:
         """Have this state in the registry from now on; any thread may say so. Never waits."""
@@ -170,6 +167,7 @@ class Keep:
             self._tell(fault)
             return self._pause()
         self._tell(None)
+        self._heard_at = self._timing.clock()
         self._backoff_s = RETRY_FIRST_S
         return max(0.0, self._vary(self._lasts_s / REFRESHES) - (self._timing.clock() - started_at))
 
@@ -177,7 +175,8 @@ class Keep:
         held = self.held
         if held.address is None:
             held.address = self._locate()
-        if self._was_absent and held.record is not None:
+        # a lease that was lost sooner than that was not lost by our silence
+        if held.record is not None and self._timing.clock() - self._heard_at > self._lasts_s:
             self._check_address(held.address)
         if not held.lease:
             lease = self.registrations.store.grant(self._ttl_s)
@@ -194,7 +193,7 @@ class Keep:
             default_service=default_service,
             held=held.claim,
         )
-        held.claim, held.registered, self._was_absent = done.claim, True, False
+        held.claim, held.registered = done.claim, True
         words = self._words(revision=done.revision)
         log.info("registered %s as %s", held.record.address, held.record.state, extra=words)
         for conflict in done.conflicts:
@@ -205,7 +204,7 @@ class Keep:
         self._note_state(held.record.state, done.revision)
 
     def _check_address(self, address: Address) -> None:
-        """Whoever was stopped for long may find somebody else at the address that it was told.
+        """Whoever was silent for long may find somebody else at the address that it was told.
 
         Raises:
             AddressTaken: Registering would take it from them.

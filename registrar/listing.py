@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from registrar.hosts import HostBook
 from registry.faults import LabelsExhausted, UsageInvalid
 from registry.keys import Keyspace, RouteKey, shown
-from registry.records import Address, parse_instance
+from registry.records import Address, InstanceRecord
 from registry.registrations import Registrations
 from registry.snapshot import Entry
 
@@ -98,7 +98,7 @@ def _row(entry: Entry, book: HostBook, *, keys: Keyspace) -> Row:
         raise ValueError("the key is not a route's")
     if key.instance and not entry.lease:
         _check_hand_written(key)
-    record = parse_instance(entry.value)
+    record = InstanceRecord.parse(entry.value)
     hosts = book.of(key.branch, key.service)
     return Row(
         key.branch,

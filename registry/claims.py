@@ -8,12 +8,12 @@ every program comes to the same answer.
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 
 from registry.faults import LabelsExhausted
 from registry.keys import ClaimKey, Keyspace, shown
 from registry.names import RESERVED, long_labels, plain_labels, short_labels
-from registry.records import parse_claim
+from registry.records import ClaimRecord
+from registry.remembering import remembered
 from registry.snapshot import Entry
 
 
@@ -97,6 +97,7 @@ def read_claims(
             claims.append(found)
         else:
             rejections.append(found)
+    _read.turn()
     return tuple(claims), tuple(rejections)
 
 
@@ -147,14 +148,13 @@ def _conflict(claim: Claim, label: str, owner: ClaimKey, *, now: str, keys: Keys
     )
 
 
-# Remembered, because the claims are read whole at each change and hardly any of them is new.
-@lru_cache(maxsize=1 << 16)
+@remembered
 def _read(entry: Entry, keys: Keyspace) -> Claim | Rejection:
     try:
         key = keys.parse(entry.key)
         if not isinstance(key, ClaimKey):
             raise ValueError("the key is not a claim's")
-        record = parse_claim(entry.value)
+        record = ClaimRecord.parse(entry.value)
         _check_labels(key, record.labels)
     except ValueError as exc:
         return Rejection(shown(entry.key), str(exc))

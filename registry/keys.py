@@ -8,7 +8,6 @@ Shape:
 
 import re
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
@@ -186,8 +185,6 @@ class Keyspace:
         return _parse(raw.removeprefix(self.root) if raw.startswith(self.root) else b"")
 
 
-# A registry of 10,000 routes has 20,000 keys, and every snapshot is read whole: 5 ms, not 200.
-@lru_cache(maxsize=1 << 16)
 def _parse(tail: bytes) -> Key:
     kind, _, rest = tail.partition(b"/")
     parts = rest.split(b"/") if rest else []

@@ -8,7 +8,6 @@ import ipaddress
 import re
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import lru_cache
 from typing import Any, Self
 
 from registry.fields import (
@@ -255,15 +254,3 @@ def _rejections(found: Any) -> tuple[dict[str, str], ...]:
         for one in found
         if isinstance(one, dict)
     )
-
-
-@lru_cache(maxsize=1 << 16)
-def parse_instance(value: bytes) -> InstanceRecord:
-    """``InstanceRecord.parse``, remembered: a snapshot of 10,000 routes is read at each change."""
-    return InstanceRecord.parse(value)
-
-
-@lru_cache(maxsize=1 << 16)
-def parse_claim(value: bytes) -> ClaimRecord:
-    """``ClaimRecord.parse``, remembered likewise."""
-    return ClaimRecord.parse(value)

@@ -17,8 +17,6 @@ from registry.records import (
     FrontendRecord,
     InstanceRecord,
     State,
-    parse_claim,
-    parse_instance,
 )
 from tests.strategies import any_json, ports
 
@@ -106,7 +104,6 @@ def test_an_address_is_one_word_to_nginx(address: Address) -> None:
 @given(st.builds(InstanceRecord, addresses, st.sampled_from(State), instants))
 def test_an_instance_reads_back_as_it_is_written(record: InstanceRecord) -> None:
     assert InstanceRecord.parse(record.dump()) == record
-    assert parse_instance(record.dump()) == record
 
 
 @given(addresses)
@@ -206,7 +203,6 @@ def test_any_json_document_is_an_instance_or_refused(document: Any) -> None:
 @given(st.builds(ClaimRecord, st.lists(labels, min_size=1, max_size=8, unique=True).map(tuple)))
 def test_a_claim_reads_back_as_it_is_written(record: ClaimRecord) -> None:
     assert ClaimRecord.parse(record.dump()) == record
-    assert parse_claim(record.dump()) == record
 
 
 def test_a_claim_is_written_as_in_the_contract() -> None:
