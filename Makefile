@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
 
-.PHONY: demo test lint unit fast bench clean
+.PHONY: demo test lint unit fast bench fuzz torture torture-short clean
 
 demo: $(VENV)/.standalone
 	$(BIN)/branchfront demo
@@ -20,6 +20,16 @@ unit: $(VENV)/.test
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks
 
+# At least ten minutes of processor time.
+fuzz: $(VENV)/.fuzz
+	$(BIN)/python -m tests.fuzz
+
+torture: $(VENV)/.test
+	$(BIN)/python -m tests.torture
+
+torture-short: $(VENV)/.test
+	$(BIN)/python -m tests.torture --short
+
 clean:
 	rm -rf $(VENV) build dist *.egg-info
 
@@ -32,6 +42,10 @@ $(VENV)/.standalone: setup.cfg pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/.test: setup.cfg pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,lint]'
+	touch $@
+
+$(VENV)/.fuzz: setup.cfg pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,fuzz]'
 	touch $@
 
 $(VENV)/.bench: setup.cfg pyproject.toml | $(VENV)/bin/python

@@ -1,0 +1,40 @@
+"""The one table that is printed."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+HEAD = ("row", "goal", "measured", "")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of the table.
+
+    Attributes:
+        wrong: Requests that reached a container of another branch.
+        asked: Requests altogether, for the sum at the end.
+    """
+
+    row: str
+    goal: str
+    measured: str
+    is_met: bool
+    wrong: int = 0
+    asked: int = 0
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """As they are printed."""
+        return (self.row, self.goal, self.measured, "ok" if self.is_met else "**MISSED**")
+
+
+def show_table(lines: Iterable[Line]) -> str:
+    """The lines as a markdown table, columns aligned for people who read it as text."""
+    rows = [HEAD, *(line.cells for line in lines)]
+    widths = [max(len(row[at]) for row in rows) for at in range(len(HEAD))]
+    shown = [
+        " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        for row in rows
+    ]
+    rule = "|".join("-" * (width + 2) for width in widths)
+    return "\n".join([f"| {shown[0]} |", f"|{rule}|", *(f"| {row} |" for row in shown[1:])])
