@@ -6,6 +6,7 @@ Shape::
     generations/<generation>/            one rendered configuration each; the last good ones stay
     refused/                             the last one that nginx refused, for a person to look at
     live/<generation>                    there while its workers may answer
+    registry.json                        what was served last, for the brake; see memory.py
     run/  logs/  check/  frontend-id     sockets and pid file; logs; a prefix for ``nginx -t``
 """
 

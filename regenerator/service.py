@@ -1,8 +1,8 @@
 """The commands of the regenerator, joined from their parts."""
 
 import gc
-import getpass
 import logging
+import os
 import random
 import re
 import resource
@@ -122,7 +122,8 @@ def release(given: Mapping[str, str]) -> str:
     problems.settle()
     store = Etcd(etcd)
     key = registry.keys.raw(ReleaseKey())
-    value = f"{getpass.getuser()}@{socket.gethostname()} {instant(time.time())}"
+    who = os.environ.get("USER") or f"user {os.getuid()}"
+    value = f"{who} at {socket.gethostname()}, {instant(time.time())}"
     revision = store.write(key, value.encode(), lease=store.grant(RELEASE_TTL_S).id)
     registrations = Registrations(store, keys=registry.keys)
     late = registrations.wait_applied(revision, within_s=RELEASE_S)
