@@ -67,10 +67,10 @@ def suffer(scene: Scene, name: str, fate: Fate) -> Line:
     return Line(
         f"{count} registrars: {name}",
         "0 lost",
-        f"{lost} of {found.asked:,} requests not answered by their own service"
-        f" ({found.asked / took_s:.0f}/s){examples(found.failures)}; at the end {len(missing)} of"
-        f" {count} routes missing{first}, {dead} leases dead; {anew} registered"
-        f" anew, all as before {calm_s:.1f} s after{said}",
+        f"{lost} of {found.asked:,} requests failed ({found.asked / took_s:.0f}/s)"
+        f"{examples(found.failures)}; at the end {len(missing)} of {count} routes missing{first},"
+        f" {dead} leases dead; {anew} registered anew, {calm_s:.1f} s until all was as"
+        f" before{said}",
         lost == 0 and not missing and not dead,
         found.wrong,
         found.asked,
