@@ -1,6 +1,12 @@
 """Numbers for Prometheus: what an alarm should ring on. Off unless an address is given."""
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    disable_created_metrics,
+    start_http_server,
+)
 
 from regenerator.pipeline import Outcome
 from registry.faults import Fault, ProgramMissing
@@ -11,6 +17,8 @@ class Metrics:
     """What one regenerator counts."""
 
     def __init__(self) -> None:
+        # when a counter began is when the regenerator did: nothing that anybody asks for
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         self._routes = self._gauge("routes", "Routes that lead to an instance.")
         self._rejected = self._gauge("rejected_records", "Records that are left out.")

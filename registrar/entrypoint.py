@@ -110,7 +110,7 @@ def _begin_to_end(arrived: signals.Arrived, command: Command, registration: Regi
             log.info("SIGINT: draining")
         registration.leave()
     elif registration.leaving:
-        log.info("SIGTERM again: not waiting for anybody any more")
+        log.info("SIGTERM: not waiting for anybody any more")
         registration.hurry()
         command.send(arrived.number)
     else:

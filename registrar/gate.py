@@ -200,8 +200,8 @@ class Gate:
 
     def _tell_unhealthy(self, health: Health, took_s: float) -> None:
         log.warning(
-            "not healthy for %.0f s: %s; no requests are sent here (does it listen on 0.0.0.0?"
-            " HEALTH_ADDRESS and HEALTH_TCP=off change what is asked)",
+            "not healthy for %.0f s: %s; no requests are sent here (does it listen on PORT, on"
+            " 0.0.0.0? HEALTH_PATH, HEALTH_ADDRESS and HEALTH_TCP=off change what is asked)",
             took_s,
             health.answer,
             extra=self._words(took_s=took_s),

@@ -118,6 +118,7 @@ class Herald(Listener):
         self._instance = instance
         self._clock = clock
         self._registered_at = 0.0
+        self._is_ready = threading.Event()
 
     def tried(self) -> None:
         """Let the gate know."""
@@ -128,9 +129,12 @@ class Herald(Listener):
         self._registered_at = self._clock()
         self.gate.registered(record, done.revision)
         threading.Thread(target=self._tell_url, name="tell", daemon=True).start()
+        if self._settings.wait_s is not None:
+            threading.Thread(target=self._tell_unready, name="unready", daemon=True).start()
 
     def ready(self, revision: int) -> None:
         """Say when every frontend has applied that, if that was wanted."""
+        self._is_ready.set()
         wait_s = self._settings.wait_s
         if wait_s is not None:
             arguments = (revision, wait_s)
@@ -154,6 +158,12 @@ class Herald(Listener):
                 log.warning("%s", conflict, extra=words)
         except (Fault, ValueError) as fault:
             log.warning("the URL is not known: %s", fault, extra=words)
+
+    def _tell_unready(self) -> None:
+        """Say that there is nothing to be applied yet, where somebody waits for it."""
+        if not self._is_ready.wait(self._settings.wait_s):
+            text = "not ready %g s after it was registered, so no frontend sends requests here"
+            log.warning(text, self._settings.wait_s, extra=self._words())
 
     def _tell_applied(self, revision: int, wait_s: float) -> None:
         """Say when every frontend has applied what was written at this revision."""

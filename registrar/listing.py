@@ -13,7 +13,7 @@ from registry.records import Address, InstanceRecord
 from registry.registrations import Registrations
 from registry.snapshot import Entry
 
-HEADINGS = ("BRANCH", "SERVICE", "INSTANCE", "ADDRESS", "HOSTS", "AGE")
+HEADINGS = ("BRANCH", "SERVICE", "INSTANCE", "ADDRESS", "STATE", "HOSTS", "AGE")
 
 UNITS = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
 """Seconds in each; an age is told in the largest that it has one of."""
@@ -27,6 +27,7 @@ class Row:
         hosts: With the domain; labels alone where no frontend has reported.
         url: Empty where no frontend has reported.
         registered_at: As it stands in the record; empty if nobody said.
+        state: Whether it gets requests: only if it is ready.
     """
 
     branch: str
@@ -36,6 +37,7 @@ class Row:
     hosts: tuple[str, ...]
     url: str
     registered_at: str
+    state: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,8 @@ def render_json(listing: Listing) -> str:
 
 def render_table(listing: Listing, *, now: float) -> str:
     """Aligned columns; what could steer a terminal is escaped."""
+    if not listing.rows:
+        return "nothing is registered"
     cells = [HEADINGS, *(_cells(row, now=now) for row in listing.rows)]
     widths = [max(len(line[column]) for line in cells) for column in range(len(HEADINGS))]
     return "\n".join(_aligned(line, widths) for line in cells)
@@ -108,6 +112,7 @@ def _row(entry: Entry, book: HostBook, *, keys: Keyspace) -> Row:
         hosts.hosts or hosts.labels,
         hosts.url,
         record.registered_at,
+        record.state.value,
     )
 
 
@@ -124,8 +129,8 @@ def _check_hand_written(key: RouteKey) -> None:
 def _cells(row: Row, *, now: float) -> tuple[str, ...]:
     age = _age(row.registered_at, now=now)
     instance = row.instance or "-"
-    texts = (row.branch, row.service, instance, row.address, " ".join(row.hosts), age)
-    return tuple(map(printable, texts))
+    names = (row.branch, row.service, instance, row.address, row.state)
+    return tuple(map(printable, (*names, " ".join(row.hosts), age)))
 
 
 def _age(registered_at: str, *, now: float) -> str:

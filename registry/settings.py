@@ -135,7 +135,7 @@ def parse_seconds(text: str, *, least: float = 0.0, most: float = 86400.0) -> fl
         ValueError: It is no number, or out of range; a day is the longest wait that makes sense.
     """
     if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text):
-        raise ValueError("expected a number of seconds")
+        raise ValueError(f"expected {least:g} to {most:g} seconds")
     if not least <= float(text) <= most:
         raise ValueError(f"expected {least:g} to {most:g} seconds")
     return float(text)

@@ -92,7 +92,8 @@ def test_a_service_that_never_gets_healthy_is_said_so_with_its_last_answer(
     environ = demo.place.instance_environ(
         NAME="gate-never", IP="127.0.0.1", PORT=str(port), HEALTH_TCP="on"
     )
-    with Registrar(["run", "--", "sleep", "60"], environ) as registrar:
+    with Registrar(["run", "--wait", "1", "--", "sleep", "60"], environ) as registrar:
+        registrar.wait_said("not ready 1 s after it was registered, so no frontend sends requests")
         wait_until(lambda: "not healthy for" in registrar.log, within_s=20)
 
         text = rf"not healthy for 1\d s: 127\.0\.0\.1:{port} refuses connections; no requests"

@@ -27,11 +27,14 @@ ROWS: dict[str, Row] = {
 }
 
 
+ABOUT = "Hurt the installed commands while clients ask, and print one table."
+
+
 def main() -> int:
     """Run the rows that were asked for; 1 if a goal was missed or a row could not be measured."""
-    parser = argparse.ArgumentParser(prog="python -m tests.torture", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.torture", description=ABOUT)
     parser.add_argument("rows", nargs="*", metavar="ROW", help=f"one of {', '.join(ROWS)}")
-    parser.add_argument("--short", action="store_true", help="all rows in less than ten minutes")
+    parser.add_argument("--short", action="store_true", help="fewer of each: five minutes in all")
     given = parser.parse_args()
     unknown = [name for name in given.rows if name not in ROWS]
     if unknown:

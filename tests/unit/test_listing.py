@@ -25,14 +25,15 @@ def test_rows_are_in_order_and_hosts_without_a_frontend_are_labels() -> None:
 
     listing = build_listing(map(entry, raws), BOOK, keys=KEYS)
 
-    assert listing.rows[0] == Row("main", "api", "i1", "10.0.0.5:80", ("main-api",), "", "")
+    expected = Row("main", "api", "i1", "10.0.0.5:80", ("main-api",), "", "", "ready")
+    assert listing.rows[0] == expected
     assert listing.rows[1].hosts == ("main-web", "main")
     assert listing.problems == ()
 
 
 def test_the_age_is_told_in_the_largest_unit() -> None:
     rows = [
-        Row("main", "web", "", "10.0.0.5:80", (), "", f"2026-11-21T{time}Z")
+        Row("main", "web", "", "10.0.0.5:80", (), "", f"2026-11-21T{time}Z", "ready")
         for time in ("09:00:00", "08:59:00", "07:00:00.5", "09:30:00")
     ]
     now = 1795251600.0 + 5  # 2026-11-21T09:00:05Z
@@ -40,6 +41,19 @@ def test_the_age_is_told_in_the_largest_unit() -> None:
     ages = [render_table(Listing((row,), ()), now=now).split()[-1] for row in rows]
 
     assert ages == ["5s", "1m", "2h", "0s"]
+
+
+def test_a_service_that_gets_no_requests_yet_is_told_from_one_that_does() -> None:
+    raw = KEYS.raw(RouteKey("main", "web", "i1"))
+    starting = entry(raw)._replace(value=b'{"address":"10.0.0.5:80","state":"starting"}')
+
+    listing = build_listing([starting], BOOK, keys=KEYS)
+
+    assert "starting" in render_table(listing, now=0)
+
+
+def test_an_empty_registry_is_said_to_be_empty() -> None:
+    assert render_table(Listing((), ()), now=0) == "nothing is registered"
 
 
 def test_a_hand_written_route_of_three_parts_ends_in_an_address() -> None:
