@@ -180,6 +180,11 @@ class Brake:
         return len(self._held) + len(self._spared)
 
     @property
+    def spared(self) -> frozenset[bytes]:
+        """The keys of those among them whose registrars may well be back in a moment."""
+        return frozenset(self._spared)
+
+    @property
     def is_braking(self) -> bool:
         """Whether the registry is not taken at its word."""
         return bool(self._held)

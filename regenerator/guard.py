@@ -74,12 +74,16 @@ class Guard:
 
     def take(self, news: News) -> bool:
         """Look at what is new; says whether there may be something else to serve than before."""
-        now = self._clock()
+        now, spared = self._clock(), self._brake.spared
         is_new = self._brake.tick(now)
+        for key in sorted(spared - self._brake.spared):
+            log.info("lost %s: its registrar has not come back", shown(key))
         if news.snapshot is not None:
             is_new = True
             if alarm := self._brake.saw(news.snapshot, ended=news.ended, now=now):
                 _cry(alarm)
+            for key in sorted(self._brake.spared - spared):
+                log.info("lost %s: served while it answers, for half of its TTL", shown(key))
         for entry in self._brake.heard(news.answers):
             is_new = True
             log.info("lost %s: it accepts no connections", shown(entry.key))

@@ -92,6 +92,23 @@ def test_what_does_not_answer_goes_and_is_said(caplog: pytest.LogCaptureFixture)
     assert "lost /branchfront/routes/demo/web/one: it accepts no connections" in caplog.text
 
 
+def test_a_single_loss_is_told_with_what_comes_of_it(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    world = World()
+    subject = guard(world)
+    other = KEYS.raw(RouteKey("other", "web", "one"))
+    both = {**FULL.entries, other: Entry(other, b"10.0.0.2:80", 6, 6, 78)}
+    subject.take(News(Snapshot("c", 10, both)))
+    subject.take(News(Snapshot("c", 11, {other: both[other]})))
+    world.time += 8
+    assert subject.take(News())
+
+    assert [record.getMessage() for record in caplog.records] == [
+        "lost /branchfront/routes/demo/web/one: served while it answers, for half of its TTL",
+        "lost /branchfront/routes/demo/web/one: its registrar has not come back",
+    ]
+
+
 def test_it_is_written_down_in_quiet_moments_and_at_the_end() -> None:
     world = World(time=100)
     subject = guard(world)
