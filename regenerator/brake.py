@@ -90,6 +90,7 @@ class _Lost:
 
     Attributes:
         entry: As it was last, at the age by which it compares with what is there.
+        at: When it was missed first.
         until: When it does not count any more, unless it is held.
         spared_until: How long it is served before that.
     """
@@ -97,9 +98,18 @@ class _Lost:
     entry: Entry
     owner: ClaimKey
     address: Address
+    at: float
     until: float
     spared_until: float
     refusals: int = 0
+
+
+class _Present(NamedTuple):
+    """A route that is there, with the revision by which it compares with a lost one."""
+
+    age: int
+    owner: ClaimKey
+    record: InstanceRecord
 
 
 class _LostClaim(NamedTuple):
@@ -162,7 +172,7 @@ class Brake:
         else:
             alarm = self._count(known, fresh, ended, now=now)
         self._settle_doubts(fresh)
-        self._settle_lost(fresh)
+        self._settle_lost(fresh, now=now)
         release = fresh.entries.get(self.keys.raw(ReleaseKey()))
         if release is not None and release.mod_revision != self._release:
             self._release = release.mod_revision
@@ -224,10 +234,10 @@ class Brake:
 
     def let_go(self) -> None:
         """Take the registry at its word."""
-        self._held.clear()
-        self._spared.clear()
-        self._losses.clear()
-        self._claims.clear()
+        for kept in (self._held, self._spared, self._losses, self._claims):
+            kept.clear()
+        self._ghosts.clear()
+        self._twins.clear()
 
     def _remember(self, fresh: Snapshot, *, now: float) -> Alarm | None:
         """Hold the first state after a start against what was written down."""
@@ -253,12 +263,10 @@ class Brake:
         """
         doubt = Doubt.BACKWARDS if fresh.cluster_id == raw.cluster_id else Doubt.ELSEWHERE
         before = replace(before, entries={key: _aged(e) for key, e in before.entries.items()})
-        self._losses.clear()
-        self._spared.clear()
-        self._held.clear()
-        self._ghosts.clear()
-        self._claims.clear()
-        self._twins.clear()
+        self.let_go()
+        # what a backup brings back was said of another day
+        release = fresh.entries.get(self.keys.raw(ReleaseKey()))
+        self._release = release.mod_revision if release is not None else 0
         if any(_is_same(entry, raw.entries.get(key)) for key, entry in fresh.entries.items()):
             self._compare(before, fresh, now=now)
         self._miss_claims(before, fresh, now=now)
@@ -285,6 +293,7 @@ class Brake:
                     if key in self._losses:
                         self._spared[key] = self._losses[key]
         self._miss_claims(self._served(known), fresh, now=now)
+        self._leave_removed(fresh, ended)
         if not self._losses:
             return None
         if self._held:
@@ -307,7 +316,8 @@ class Brake:
             owner, record = found
             ttl_s = record.ttl_s or TTL_S
             until = now + max(self.window_s, LEASES * ttl_s)
-            into[entry.key] = _Lost(entry, owner, record.address, until, now + SPARED * ttl_s)
+            spared_until = now + SPARED * ttl_s
+            into[entry.key] = _Lost(entry, owner, record.address, now, until, spared_until)
 
     def _hold_losses(self) -> None:
         self._held |= self._losses
@@ -317,6 +327,15 @@ class Brake:
     def _miss_claims(self, before: Snapshot, fresh: Snapshot, *, now: float) -> None:
         for key in _gone(before, fresh, below=self.keys.claims):
             self._claims[key] = _LostClaim(before.entries[key], now + self.window_s)
+
+    def _leave_removed(self, fresh: Snapshot, ended: Iterable[Entry]) -> None:
+        """Let go of branches whose claims somebody took away while others stand."""
+        removed = {entry.key for entry in ended if entry.key.startswith(self.keys.claims)}
+        removed -= fresh.entries.keys()
+        if removed and any(key.startswith(self.keys.claims) for key in fresh.entries):
+            for lost in (self._held, self._spared, self._losses):
+                for key in [k for k, one in lost.items() if self.keys.raw(one.owner) in removed]:
+                    del lost[key]
 
     def _compare(self, before: Snapshot, fresh: Snapshot, *, now: float) -> None:
         """Take an old backup of the same store for what it is.
@@ -349,24 +368,19 @@ class Brake:
             k: one for k, one in self._twins.items() if written.get(k) == one.mod_revision
         }
 
-    def _settle_lost(self, fresh: Snapshot) -> None:
+    def _settle_lost(self, fresh: Snapshot, *, now: float) -> None:
         """Let go of what is there again, by its key or by its address."""
         if not (self._held or self._losses):
             return
-        there: dict[Address, list[tuple[int, ClaimKey, State]]] = {}
+        there: dict[Address, list[_Present]] = {}
         for key, entry in self._plain(fresh).entries.items():
             if key.startswith(self.keys.routes) and (found := self.read(entry)) is not None:
-                owner, record = found
-                about = (entry.create_revision, owner, record.state)
-                there.setdefault(record.address, []).append(about)
+                present = _Present(entry.create_revision, *found)
+                there.setdefault(present.record.address, []).append(present)
 
         def is_back(key: bytes, one: _Lost) -> bool:
-            # A record that is older than the lost one says nothing about who has the address now,
-            # nor does its own service that starts: a sidecar may come back to a running one.
             return key in fresh.entries or any(
-                age > one.entry.create_revision
-                and (owner != one.owner or state is not State.STARTING)
-                for age, owner, state in there.get(one.address, ())
+                _has_taken(one, present, now=now) for present in there.get(one.address, ())
             )
 
         self._held = {k: one for k, one in self._held.items() if not is_back(k, one)}
@@ -405,6 +419,21 @@ class Brake:
 def _gone(before: Snapshot, fresh: Snapshot, *, below: bytes) -> frozenset[bytes]:
     gone = before.entries.keys() - fresh.entries.keys()
     return frozenset(key for key in gone if key.startswith(below))
+
+
+def _has_taken(one: _Lost, present: _Present, *, now: float) -> bool:
+    """Whether a record that is there shows that a lost one's address is not its own any more.
+
+    Its own service that starts does not: a sidecar may come back to a running one. Nor does a
+    record that is older than the lost one, until its lease has proved alive.
+    """
+    owner, record = present.owner, present.record
+    if owner == one.owner and record.state is State.STARTING:
+        return False
+    if present.age > one.entry.create_revision:
+        return True
+    proved_s = (record.ttl_s or TTL_S) + EXPIRY_S
+    return owner.branch != one.owner.branch and now >= one.at + proved_s
 
 
 def _aged(entry: Entry) -> Entry:

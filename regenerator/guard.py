@@ -82,6 +82,8 @@ class Guard:
             is_new = True
             if alarm := self._brake.saw(news.snapshot, ended=news.ended, now=now):
                 _cry(alarm)
+            elif self.is_braking and not self._holds:
+                log.error("brake: still holding %d instances from before the start", self.held)
             for key in sorted(self._brake.spared - spared):
                 log.info("lost %s: served while it answers, for half of its TTL", shown(key))
         for entry in self._brake.heard(news.answers):
@@ -100,7 +102,8 @@ class Guard:
         now = self._clock()
         if self._write_at is not None and now >= self._write_at:
             self.write_down()
-        elif now >= self._touch_at:
+        elif now >= self._touch_at and self._brake.view() is not None:
+            # before the registry was seen, what was written last may have changed long ago
             self._touch_at = now + TOUCH_S
             self._file.touch()
 

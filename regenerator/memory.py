@@ -55,7 +55,7 @@ class MemoryFile:
             )
             held = frozenset(map(b64decode, document["held"]))
             age_s = self._now() - self._path.stat().st_mtime
-        except (OSError, ValueError, LookupError, TypeError):
+        except (OSError, ValueError, LookupError, TypeError, ArithmeticError, RecursionError):
             # not there yet, or cut short with the power: as good as none
             return None
         return Memory(snapshot, held & snapshot.entries.keys(), abs(age_s) <= self._recent_s)

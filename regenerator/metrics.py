@@ -52,7 +52,7 @@ class Metrics:
         if isinstance(news, Outcome):
             self._routes.set(news.routes)
             self._rejected.set(len(news.rejections))
-            self._held.set(news.held)
+            self._held.set(news.held if news.is_braking else 0)
             self._revision.set(news.revision)
             self._reloads.inc(news.is_new)
 

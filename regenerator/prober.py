@@ -9,8 +9,8 @@ from contextlib import ExitStack
 
 from registry.records import Address
 
-CONNECT_S = 1.0
-"""Within one network a second is plenty; nginx gives an instance as long."""
+CONNECT_S = 2.5
+"""A packet that was lost is sent again after a second; within one network that is plenty."""
 
 PAUSE_S = 1.0
 """Between two rounds."""
@@ -20,19 +20,27 @@ AT_ONCE = 256
 
 
 def accepting(addresses: Iterable[Address], *, within_s: float = CONNECT_S) -> dict[Address, bool]:
-    """Connect to all of them at once, and hang up."""
-    answers = dict.fromkeys(addresses, False)
+    """Connect to all of them at once, and hang up; what could not be tried is left out."""
+    answers: dict[Address, bool] = {}
     give_up_at = time.monotonic() + within_s
     with ExitStack() as links, selectors.DefaultSelector() as selector:
-        for address in answers:
+        for address in addresses:
             family = socket.AF_INET6 if ":" in address.ip else socket.AF_INET
-            link = links.enter_context(socket.socket(family, socket.SOCK_STREAM))
+            try:
+                link = links.enter_context(socket.socket(family, socket.SOCK_STREAM))
+            except OSError:
+                # no descriptor left, or a machine without IPv6: that says nothing of the address
+                continue
+            answers[address] = False
             link.settimeout(0)
             # what fails at once is found below, too
             link.connect_ex((address.ip, address.port))
             selector.register(link, selectors.EVENT_WRITE, (address, link))
-        while selector.get_map() and (left_s := give_up_at - time.monotonic()) > 0:
-            for key, _ in selector.select(left_s):
+        is_over = False
+        while selector.get_map() and not is_over:
+            # once more when time is up: it may be we who were stopped meanwhile
+            is_over = time.monotonic() >= give_up_at
+            for key, _ in selector.select(max(0.0, give_up_at - time.monotonic())):
                 address, link = key.data
                 answers[address] = _is_connected(link)
                 selector.unregister(link)

@@ -77,9 +77,11 @@ class Reporter:
             self._changed.notify()
 
     def _run(self) -> None:
-        while (record := self._next()) is not None:
+        while self._next():
             try:
                 self._keep_lease()
+                with self._changed:
+                    record = self._record
                 self._etcd.write(self._key, record.dump(), lease=self._lease)
                 with self._changed:
                     self._is_written = self._record is record
@@ -103,6 +105,7 @@ class Reporter:
         """
         if not self._lease:
             self._lease = self._etcd.grant(self._ttl_s).id
+            self._check_history()
         elif time.monotonic() >= self._refresh_at:
             self._etcd.refresh(self._lease)
         else:
@@ -111,12 +114,26 @@ class Reporter:
         spread = random.uniform(0.9, 1.1)  # noqa: S311 - no secret, only spread
         self._refresh_at = time.monotonic() + self._ttl_s / 3 * spread
 
-    def _next(self) -> FrontendRecord | None:
-        """The record to write as soon as it is not written or the lease is due; None to stop."""
+    def _check_history(self) -> None:
+        """Claim nothing of a store that is not the one of which it was told.
+
+        A lease may be lost with the store. Revisions of another one, or of an older state of it,
+        would tell whoever waits that what he wrote is served.
+        """
+        store = self._etcd.list(self._key)
+        with self._changed:
+            record = self._record
+            is_other = record.cluster_id not in {"", store.cluster_id}
+            if is_other or record.revision > store.revision:
+                self._record = replace(record, revision=0, released=0)
+                self._is_written = False
+
+    def _next(self) -> bool:
+        """Wait until the record is not written or the lease is due; false to stop."""
         with self._changed:
             wait_s = max(0.0, self._refresh_at - time.monotonic()) if self._lease else None
             self._changed.wait_for(lambda: self._is_stopping or not self._is_written, wait_s)
-            return None if self._is_stopping else self._record
+            return not self._is_stopping
 
     def _pause(self, seconds: float) -> None:
         with self._changed:

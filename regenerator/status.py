@@ -75,7 +75,9 @@ def _block(one: Frontend, now: datetime) -> str:
         ("applied", f"{record.applied_at}{_age(record.applied_at, now)}"),
         ("left out", f"{record.rejected} records" if record.rejected else "nothing"),
     ]
-    if record.held:
+    if record.held and record.state == "ok":
+        rows.append(("sparing", f"{record.held} whose lease was lost a moment ago"))
+    elif record.held:
         text = f"{record.held} that the registry lost; regenerator release lets go of them"
         rows.append(("holding", click.style(text, fg="red")))
     if record.missed:

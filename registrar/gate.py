@@ -151,6 +151,8 @@ class Gate:
             revision, removal=True, within_s=within_s, wait=self._bell.wait, clock=self._clock
         )
         took_s = self._clock() - began_at
+        if self._bell.stopped:
+            return
         if late:
             text = "not let go of %s in time by frontend %s; not waiting any longer"
             log.warning(text, address, ", ".join(late), extra=self._words(took_s=took_s))

@@ -135,6 +135,26 @@ class Keep:
         self._wished = state
         self._timing.ring()
 
+    def write_draining(self) -> int:
+        """Have frontends let go; the revision of it. For whoever waited until ``run`` has ended.
+
+        Where the lease is gone it takes a new one: frontends spare what vanished without a word.
+
+        Raises:
+            LeaseLost: That one is gone as well, or the address may be somebody else's by now.
+        """
+        held = self.held
+        if held.record is None:
+            raise LeaseLost("nothing was registered")
+        record = replace(held.record, state=State.DRAINING)
+        try:
+            return self.registrations.restate(self.key, record, lease=held.lease)
+        except LeaseLost:
+            if self._was_silent():
+                raise
+            held.lease = self.registrations.store.grant(self._ttl_s).id
+            return self.registrations.restate(self.key, record, lease=held.lease)
+
     def _turn(self) -> float:
         """One step: register, or refresh and look. Gives the seconds until the next one."""
         try:
@@ -175,8 +195,7 @@ class Keep:
         held = self.held
         if held.address is None:
             held.address = self._locate()
-        # a lease that was lost sooner than that was not lost by our silence
-        if held.record is not None and self._timing.clock() - self._heard_at > self._lasts_s:
+        if held.record is not None and self._was_silent():
             self._check_address(held.address)
         if not held.lease:
             lease = self.registrations.store.grant(self._ttl_s)
@@ -202,6 +221,10 @@ class Keep:
             self._was_registered = True
             self._listener.registered(done, held.record)
         self._note_state(held.record.state, done.revision)
+
+    def _was_silent(self) -> bool:
+        """Whether a lease may have ended because nothing was heard of us for so long."""
+        return self._timing.clock() - self._heard_at > self._lasts_s
 
     def _check_address(self, address: Address) -> None:
         """Whoever was silent for long may find somebody else at the address that it was told.

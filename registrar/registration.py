@@ -9,14 +9,13 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from registrar.bell import Bell
 from registrar.connections import Connections, wait_idle
 from registrar.gate import SLACK_S, Gate
 from registrar.keep import DENIED_S, Keep
 from registry.faults import Fault
-from registry.records import State
 
 ANSWER_S = 0.6
 """For the registry's first answer after we were told to stop; it takes milliseconds."""
@@ -205,8 +204,7 @@ class Registration:
         keep, patience = self._keep, self._patience
         if keep.held.record is None or not keep.held.registered:
             return
-        record = replace(keep.held.record, state=State.DRAINING)
-        revision = keep.registrations.restate(keep.key, record, lease=keep.held.lease)
+        revision = keep.write_draining()
         if self._hurry.is_set():
             return
         text = "draining was written after %.2f s; waiting for frontends to let go"

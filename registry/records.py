@@ -25,6 +25,9 @@ from registry.names import is_label
 PORT_MAX = 65535
 """The largest port TCP has."""
 
+TTL_MAX_S = 86400
+"""A lease of a day outlives whatever it is for; as long as any setting in seconds may be."""
+
 LABELS_MAX = 8
 """Labels in one claim: two forms a service, and room for what a later version may add."""
 
@@ -115,11 +118,14 @@ class InstanceRecord:
         state = read_string(fields, "state", default=State.READY)
         if state not in State.__members__.values():
             raise ValueError(f"state {state[:40]!r} is none of starting, ready and draining")
+        ttl_s = read_count(fields, "ttl")
+        if ttl_s > TTL_MAX_S:
+            raise ValueError(f"ttl is more than {TTL_MAX_S} seconds")
         return cls(
             Address.parse(read_string(fields, "address")),
             State(state),
             read_instant(fields, "registered_at"),
-            read_count(fields, "ttl"),
+            ttl_s,
         )
 
     def dump(self) -> bytes:

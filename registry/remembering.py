@@ -14,7 +14,10 @@ Result = TypeVar("Result")
 
 
 class Remembered(Generic[*Args, Result]):
-    """Wraps a function of hashable arguments that never gives None; for one thread at a time."""
+    """Wraps a function of hashable arguments that never gives None.
+
+    Threads may share it: at worst something is worked out twice.
+    """
 
     def __init__(self, function: Callable[[*Args], Result]) -> None:
         self._function = function

@@ -44,6 +44,23 @@ def test_a_record_that_changes_all_the_time_stays_on_its_lease(tmp_path: Path) -
         etcd.close()
 
 
+def test_a_record_claims_nothing_of_a_store_that_is_not_the_one_it_is_of(tmp_path: Path) -> None:
+    """etcd comes back empty, and the frontend has not looked at it yet."""
+    with EtcdServer(tmp_path) as server:
+        etcd = Etcd(server.settings)
+        reporter = Reporter(etcd, keys=KEYS, frontend="one", blank=FrontendRecord(), ttl_s=TTL_S)
+        raw = KEYS.raw(FrontendKey("one"))
+        reporter.start()
+        reporter.tell(Outcome("1", 10**6, "aaaaaaaaaaaa", 0, (), is_new=True))
+        wait_until(lambda: etcd.read(raw))
+        assert _revision(etcd, raw) == 0
+
+        reporter.tell(Outcome("1", 5, "bbbbbbbbbbbb", 0, (), is_new=True))
+        wait_until(lambda: _revision(etcd, raw) == 5)
+        reporter.stop(within_s=1.0)
+        etcd.close()
+
+
 def _revision(etcd: Etcd, raw: bytes) -> int:
     entry = etcd.read(raw)
     return FrontendRecord.parse(entry.value).revision if entry else 0

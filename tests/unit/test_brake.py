@@ -502,6 +502,55 @@ def test_a_second_history_is_newer_than_both_before() -> None:
     assert guard.held == 1
 
 
+def test_a_release_that_a_backup_brings_back_was_said_of_another_day() -> None:
+    guard = brake()
+    guard.saw(state(*ROUTES), now=0)
+
+    assert guard.saw(state(release(3), revision=10), now=1) == Alarm(Doubt.BACKWARDS, 12, 12)
+    assert guard.held == 12
+    assert guard.saw(state(release(11), revision=11), now=2) is None
+    assert guard.held == 0
+
+
+def test_a_release_ends_all_doubt() -> None:
+    guard = brake()
+    ghost, older, other = route(1, at=10), route(2, at=11), route(3, at=12)
+    guard.saw(state(older._replace(mod_revision=99), other, revision=900), now=0)
+    guard.saw(state(ghost, older, other, revision=20), now=1)
+
+    guard.saw(state(ghost, older, other, release(21), revision=21), now=2)
+
+    assert guard.view() == state(ghost, older, other, release(21), revision=21)
+
+
+def test_who_has_had_the_address_all_along_has_it_again_when_its_lease_has_proved_alive() -> None:
+    """The lost one had taken it by mistake."""
+    guard = brake()
+    owner, mistaken = route(50, ip="10.0.0.1", at=50), route(1, at=200)
+    others = [route(n) for n in range(2, 6)]
+    guard.saw(state(owner, mistaken, *others), now=0)
+    guard.saw(state(owner, revision=1001), now=1)
+    assert hosts(guard)["b1-web"] == {"10.0.0.1"}
+
+    guard.saw(state(owner, revision=1002), now=1 + TTL_S + EXPIRY_S)
+
+    assert hosts(guard)["b50-web"] == {"10.0.0.1"}
+    assert "b1-web" not in hosts(guard)
+
+
+def test_a_branch_that_is_removed_while_it_is_held_is_gone() -> None:
+    guard = brake()
+    claims = [claim(n) for n in range(12)]
+    guard.saw(state(*ROUTES, *claims), now=0)
+    guard.saw(state(*claims, revision=1001), now=1)
+    assert guard.held == 12
+
+    guard.saw(state(*claims[1:], revision=1002), ended=[claims[0]], now=2)
+
+    assert guard.held == 11
+    assert ROUTES[0].key not in served(guard)
+
+
 @given(st.data())
 def test_whatever_comes_the_view_holds_what_the_registry_has(data: st.DataObject) -> None:
     """Nothing that is registered, and was not brought back by a restore, is ever left out."""

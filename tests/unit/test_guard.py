@@ -77,6 +77,15 @@ def test_what_is_lost_is_cried_out_and_asked_until_it_is_back(
     assert "lets go" in caplog.text
 
 
+def test_what_is_held_over_a_restart_is_cried_out_again(caplog: pytest.LogCaptureFixture) -> None:
+    world = World()
+    memory = Memory(FULL, frozenset({KEY}))
+    brake = Brake(KEYS, RULES.read, 60, memory=memory)
+    Guard(brake, prober=world, file=world, clock=world.clock).take(News(EMPTY))
+
+    assert "still holding 1 instances from before the start" in caplog.text
+
+
 def test_what_does_not_answer_goes_and_is_said(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     subject = guard(World())
@@ -128,6 +137,11 @@ def test_it_is_written_down_in_quiet_moments_and_at_the_end() -> None:
 def test_that_nothing_changes_is_noted_as_well() -> None:
     world = World()
     subject = guard(world)
+    subject.rest()
+    # what was written before may be of yesterday
+    assert world.touched == 0
+    subject.take(News(FULL))
+    subject.write_down()
     subject.rest()
     subject.rest()
     assert world.touched == 1

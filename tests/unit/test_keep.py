@@ -7,7 +7,7 @@ import pytest
 
 from registrar.keep import Keep, Timing
 from registrar.listener import Listener
-from registry.faults import PlaceUnknown, StoreDenied
+from registry.faults import LeaseLost, PlaceUnknown, StoreDenied
 from registry.keys import ClaimKey, Keyspace, RouteKey
 from registry.names import long_labels, short_labels
 from registry.records import Address, ClaimRecord, InstanceRecord, State
@@ -382,3 +382,31 @@ def test_one_trouble_is_told_once_a_minute(caplog: pytest.LogCaptureFixture) -> 
     stage.run_until(600)
 
     assert 9 <= len(caplog.records) <= 11
+
+
+def test_who_leaves_with_a_lease_that_was_lost_says_so_on_a_new_one() -> None:
+    """Frontends spare what vanished without a word, and would send it requests."""
+    stage = Stage()
+    keep = stage.run_until(20)
+    stage.store.revoke(keep.held.lease)
+
+    keep.write_draining()
+
+    assert stage.state() is State.DRAINING
+    assert stage.store.entries[RAW].lease == keep.held.lease
+
+
+def test_who_was_silent_for_long_does_not_take_the_address_back_only_to_leave() -> None:
+    stage = Stage()
+    keep = stage.run_until(20)
+    stage.store.revoke(keep.held.lease)
+    stage.time.freeze(60)
+
+    with pytest.raises(LeaseLost):
+        keep.write_draining()
+    assert RAW not in stage.store.entries
+
+
+def test_who_was_never_registered_has_nothing_to_say() -> None:
+    with pytest.raises(LeaseLost):
+        Stage().keep().write_draining()

@@ -57,6 +57,8 @@ def test_nothing_is_there_at_first(tmp_path: Path) -> None:
         '{"cluster_id": "1", "revision": 1, "held": [], "entries": [["YQ=="]]}',
         '{"cluster_id": "1", "revision": "x", "held": [], "entries": []}',
         '{"cluster_id": "1", "revision": 1, "held": 3, "entries": []}',
+        '{"cluster_id": "1", "revision": 1e999, "held": [], "entries": []}',
+        "[" * 200_000,
         '{"cluster_id": "1", "revision": 1, "held": [], "entries": [["é", "", 1, 1, 1]]}',
     ],
 )

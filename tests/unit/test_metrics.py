@@ -29,8 +29,12 @@ def test_everything_is_given_from_the_start() -> None:
 def test_what_a_run_came_to_is_counted() -> None:
     metrics = Metrics()
     rejections = (Rejection("/branchfront/routes/x", "the key is not a route's"),)
-    metrics.tell(Outcome("c", 11, "aaaaaaaaaaaa", 3, rejections, is_new=True, held=2))
-    metrics.tell(Outcome("c", 12, "aaaaaaaaaaaa", 3, rejections, is_new=False, held=2))
+    metrics.tell(
+        Outcome("c", 11, "aaaaaaaaaaaa", 3, rejections, is_new=True, held=2, is_braking=True)
+    )
+    metrics.tell(
+        Outcome("c", 12, "aaaaaaaaaaaa", 3, rejections, is_new=False, held=2, is_braking=True)
+    )
     metrics.tell(RenderFault("template hosts.j2: no"))
     metrics.tell_missed(3)
     metrics.tell_missed(5)
@@ -44,6 +48,13 @@ def test_what_a_run_came_to_is_counted() -> None:
         "branchfront_reloads_total": 1,
         "branchfront_missed_keys_total": 5,
     }
+
+
+def test_a_single_lost_lease_rings_no_alarm() -> None:
+    metrics = Metrics()
+    metrics.tell(Outcome("c", 11, "aaaaaaaaaaaa", 3, (), is_new=True, held=1))
+
+    assert served(metrics)["branchfront_held_instances"] == 0
 
 
 def test_an_address_that_somebody_has_is_said() -> None:

@@ -1,5 +1,6 @@
 """Who accepts connections, asked of real sockets."""
 
+import resource
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
@@ -49,6 +50,25 @@ def test_an_address_without_a_way_to_it_refuses() -> None:
     assert accepting([Address("2001:db8::1", 80)], within_s=0.1) == {
         Address("2001:db8::1", 80): False
     }
+
+
+def test_what_cannot_be_tried_says_nothing(listener: socket.socket) -> None:
+    """All descriptors are taken."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with ExitStack() as held:
+        lowest = held.enter_context(socket.socket()).fileno()
+        # room for the selector alone
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + 2, hard))
+        try:
+            assert accepting([address_of(listener)]) in ({}, {address_of(listener): True})
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_time_that_was_up_before_we_looked_is_no_refusal(listener: socket.socket) -> None:
+    """We may have been stopped meanwhile; on loopback who listens has answered by then."""
+    assert accepting([address_of(listener)], within_s=0) == {address_of(listener): True}
 
 
 def test_it_asks_for_as_long_as_somebody_wants_to_know(listener: socket.socket) -> None:

@@ -148,6 +148,8 @@ def test_both_forms_are_read_and_unknown_fields_are_ignored(value: bytes) -> Non
             "'2026-13-41T99:00:00Z' is no time",
         ),
         (b'{"address":"10.0.0.1:80","registered_at":5}', "registered_at is no text"),
+        (b'{"address":"10.0.0.1:80","ttl":-1}', "ttl is no count"),
+        (b'{"address":"10.0.0.1:80","ttl":1' + b"0" * 400 + b"}", "ttl is more than 86400 seconds"),
         (b'{"address":"10.0.0.1:80"} {}', "no JSON document"),
         (b'{"a":' + b"[" * 4000 + b"]" * 4000 + b"}", "no JSON document"),
         (b"[]", "is no address"),
