@@ -16,8 +16,8 @@ from regenerator.routes import AddressRules, build_routes
 from registry.claims import new_labels
 from registry.keys import ClaimKey, RouteKey
 from registry.records import Address, ClaimRecord, InstanceRecord
-from registry.settings import parse_networks
 from registry.snapshot import Entry, Snapshot
+from registry.values import parse_networks
 
 
 def measure(bench: Bench) -> Iterator[Line]:

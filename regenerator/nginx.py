@@ -197,13 +197,15 @@ class Nginx:
         on keeps a new master from starting just as well.
         """
         own = processes.group(self._master) if self._master else []
-        members = list({*filter(_is_nginx, own), *self._left_behind()})
+        members = {*filter(_is_nginx, own), *self._left_behind()}
+        left = list(members)
         for ending in (signal.SIGTERM, signal.SIGKILL):
             # told to end, a worker does so in milliseconds
-            members = processes.end(members, ending, within_s=0.5)
+            left = processes.end(left, ending, within_s=0.5)
         if self._child is not None:
             self._child.kill()
             self._child.wait()
+        processes.reap(members - {self._master})
         self._child, self._master = None, 0
         for path in (self._state / "run").glob("*.sock"):
             path.unlink(missing_ok=True)

@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -58,6 +59,18 @@ def end(pids: list[int], ending: signal.Signals, *, within_s: float) -> list[int
     while any(map(title, pids)) and time.monotonic() < give_up_at:
         time.sleep(POLL_S)
     return [pid for pid in pids if title(pid)]
+
+
+def reap(pids: Iterable[int]) -> None:
+    """Let go of ended processes that are ours to wait for; a zombie stays until somebody has.
+
+    The workers of a killed master are: where we are a container's first process, the kernel gives
+    them to us.
+    """
+    for pid in pids:
+        if not title(pid):
+            with suppress(ChildProcessError):
+                os.waitpid(pid, 0)
 
 
 def _all() -> list[tuple[int, int, int]]:

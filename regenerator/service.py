@@ -160,9 +160,12 @@ def _serve(
     if settings.metrics is not None:
         metrics.serve(settings.metrics)
 
+    welcome = _Welcome(settings.text.public_url)
+
     def tell(news: Outcome | Fault) -> None:
         reporter.tell(news)
         metrics.tell(news)
+        welcome.tell(news)
 
     def follow() -> None:
         for snapshot in follower.snapshots():
@@ -189,6 +192,18 @@ def _serve(
     follower.stop()
     prober.stop()
     reporter.stop(within_s=STOP_S)
+
+
+class _Welcome:
+    """Says where people find the branches, once, when they do."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def tell(self, news: Outcome | Fault) -> None:
+        if self._url and isinstance(news, Outcome):
+            log.info("open %s", self._url)
+            self._url = ""
 
 
 class _Trouble:

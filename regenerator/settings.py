@@ -19,10 +19,12 @@ from registry.records import Address
 from registry.settings import (
     Problems,
     needed_etcd,
+    read_registry,
+)
+from registry.values import (
     parse_networks,
     parse_port,
     parse_seconds,
-    read_registry,
 )
 
 DAY_S = 86400.0

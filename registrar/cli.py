@@ -8,20 +8,23 @@ from typing import Any, TypeVar
 
 import click
 
-from registrar import by_hand, entrypoint, instance, listing, sidecar, signals
+from registrar import agent, by_hand, entrypoint, instance, listing, sidecar, signals
 from registrar.deadline import ONE_SHOT_S, within
+from registrar.engine import Engine
 from registrar.hosts import Hosts
 from registrar.places import find_place
 from registrar.settings import (
     Reach,
+    agent_options,
     instance_options,
     place_options,
+    read_agent,
     read_place,
     read_reach,
     read_registrar,
     read_seconds,
 )
-from registry.logs import log_format_option, set_up
+from registry.logs import log_format_option, name_services, set_up
 from registry.main import run_program
 from registry.registrations import Registrations
 from registry.settings import registry_options
@@ -98,6 +101,28 @@ def run_sidecar(wait: str, *, probe: bool, log_format: str, **given: str) -> int
             instance.make_registration, settings, wake=signals.wake, beside_command=False
         )
     )
+
+
+@commands.command("docker", epilog=EXIT_CODES)
+@agent_options
+@click.option("--dry-run", is_flag=True, help="show what would be registered, and end")
+@log_format_option
+def watch_docker(*, dry_run: bool, log_format: str, **given: str) -> int:
+    """Keep every container of this host registered that carries our labels, until SIGTERM.
+
+    Labels: branchfront.branch, branchfront.service, and optionally branchfront.port and
+    branchfront.health, a path. It only reads from the engine.
+    """
+    set_up(log_format)
+    name_services()
+    settings = read_agent(given)
+    with Engine(settings.model.place.docker_host) as engine:
+        registrations = by_hand.open_registrations(settings.model.reach)
+        watcher = agent.Agent(engine, settings, registrations=registrations)
+        if dry_run:
+            click.echo(watcher.preview())
+            return 0
+        return watcher.run()
 
 
 @commands.command(epilog=EXIT_CODES)
@@ -212,8 +237,8 @@ def url(branch: str, service: str, **given: str) -> None:
 def where(**given: str) -> None:
     """Print the address that would be registered, and which source said so; changes nothing.
 
-    Asked in this order: IP and HOST_PORT, PORT, the interface that reaches the registry. ECS, EC2
-    and Docker are not asked yet.
+    Asked in this order: IP and HOST_PORT, the Docker engine where its socket is mounted, PORT, the
+    interface that reaches the registry. ECS and EC2 are not asked yet.
     """
     settings = read_place(given)
     instance.warn_of_missing_sources(settings)

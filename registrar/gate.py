@@ -92,6 +92,10 @@ class Gate:
         self._is_begun = True
         self._bell.ring()
 
+    def ask_again(self) -> None:
+        """Ask the service now, however long it was to be left alone."""
+        self._bell.ring()
+
     def stop(self) -> None:
         """Ask and wish nothing any more."""
         self._bell.stop()
@@ -167,7 +171,7 @@ class Gate:
             self._wish(State.READY)
             self._bell.wait()
             return
-        health = Health(settings)
+        health = Health(settings, self._keep.wished)
         since = self._clock()
         tell_at = since + FIRST_TOLD_S
         pause_s = 0.0

@@ -1,5 +1,6 @@
 """Whether a service may get requests, from what it answered. Pure."""
 
+import re
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -81,3 +82,14 @@ class Health:
             return self.settings.interval_s
         most_s = min(self.settings.interval_s, PAUSE_MOST_S)
         return min(max(PAUSE_LEAST_S, since_s / SHARE), most_s)
+
+
+def parse_path(text: str) -> str:
+    """Read a path that is asked for.
+
+    Raises:
+        ValueError: It cannot stand in a request.
+    """
+    if not re.fullmatch(r"/[!-~]*", text) or "#" in text:
+        raise ValueError("expected a path such as /healthz, as it stands in a request")
+    return text

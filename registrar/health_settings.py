@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TypeVar
 
-from registrar.health import HealthSettings
+from registrar.health import HealthSettings, parse_path
 from registry.records import Address
-from registry.settings import Problems, option, parse_seconds
+from registry.settings import Problems, option
+from registry.values import parse_seconds
 
 Command = TypeVar("Command", bound=Callable[..., object])
 
@@ -25,8 +27,18 @@ def health_options(command: Command) -> Command:
     """Give a click command the flags that say when a service may get requests."""
     options = (
         option("--health-path", "path that answers 200 to 399 to GET when the service is healthy"),
-        option("--health-tcp", "on: healthy when the port accepts a connection", default="on"),
         option("--health-address", "ip:port that is asked; the registered address unless given"),
+    )
+    command = health_pace_options(command)
+    for add in reversed(options):
+        command = add(command)
+    return command
+
+
+def health_pace_options(command: Command) -> Command:
+    """Give a click command the flags that say how often, and how patiently, it is asked."""
+    options = (
+        option("--health-tcp", "on: healthy when the port accepts a connection", default="on"),
         option("--health-interval", "seconds between two questions when healthy", default="5"),
         option("--health-timeout", "seconds for an answer", default="2"),
         option("--health-failures", "as many in a row take it out of rotation", default="3"),
@@ -40,7 +52,22 @@ def health_options(command: Command) -> Command:
 def read_health(given: Mapping[str, str], problems: Problems) -> HealthSettings | None:
     """Judge them; problems are noted, not raised. None where nothing is to be asked."""
     path, address = given["health_path"], given["health_address"]
-    wants_tcp = problems.read("HEALTH_TCP", given["health_tcp"], _parse_wish, True)  # noqa: FBT003
+    wants_tcp = read_health_tcp(given, problems)
+    settings = replace(
+        read_health_pace(given, problems),
+        path=problems.read("HEALTH_PATH", path, parse_path, "") if path else "",
+        address=problems.read("HEALTH_ADDRESS", address, Address.parse, None) if address else None,
+    )
+    return settings if path or wants_tcp else None
+
+
+def read_health_tcp(given: Mapping[str, str], problems: Problems) -> bool:
+    """Judge whether it is enough that a port accepts connections; problems are noted."""
+    return problems.read("HEALTH_TCP", given["health_tcp"], _parse_wish, True)  # noqa: FBT003
+
+
+def read_health_pace(given: Mapping[str, str], problems: Problems) -> HealthSettings:
+    """Judge how often is asked; problems are noted, not raised."""
 
     def seconds(name: str, default: float) -> float:
         return problems.read(
@@ -52,21 +79,12 @@ def read_health(given: Mapping[str, str], problems: Problems) -> HealthSettings 
             f"HEALTH_{name}", given[f"health_{name.lower()}"], _parse_count, default
         )
 
-    settings = HealthSettings(
-        path=problems.read("HEALTH_PATH", path, _parse_path, "") if path else "",
-        address=problems.read("HEALTH_ADDRESS", address, Address.parse, None) if address else None,
+    return HealthSettings(
         interval_s=seconds("INTERVAL", 5.0),
         timeout_s=seconds("TIMEOUT", 2.0),
         failures=count("FAILURES", 3),
         passes=count("PASSES", 2),
     )
-    return settings if path or wants_tcp else None
-
-
-def _parse_path(text: str) -> str:
-    if not re.fullmatch(r"/[!-~]*", text) or "#" in text:
-        raise ValueError("expected a path such as /healthz, as it stands in a request")
-    return text
 
 
 def _parse_wish(text: str) -> bool:

@@ -7,22 +7,23 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from registrar.bell import Bell
 from registrar.by_hand import host_book, open_registrations
-from registrar.connections import read_connections
+from registrar.connections import Connections, read_connections
 from registrar.gate import Gate, GateSettings
 from registrar.health import HealthSettings
 from registrar.keep import Keep, Timing
 from registrar.listener import Listener
 from registrar.places import PlaceSettings, find_place
-from registrar.probing import ask_path, ask_port
+from registrar.probing import Ask, ask_path, ask_port
 from registrar.registration import Patience, Registration
 from registrar.served import probe_frontends
 from registrar.settings import RegistrarSettings
 from registry.faults import Fault
 from registry.keys import RouteKey
-from registry.records import InstanceRecord
+from registry.records import Address, InstanceRecord
 from registry.registrations import Registered, Registrations
 
 ID_BYTES = 6
@@ -40,6 +41,25 @@ def instance_id() -> str:
     return f"{host}-{secrets.token_hex(ID_BYTES)}"
 
 
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the way to a service depends on: who runs it, and where we stand beside it.
+
+    Attributes:
+        locate: Finds out where it is; asked until it answers, and anew with a new lease.
+        ask: How its health is asked; None where that is taken for granted.
+        connections: Looks at the connections of its port.
+        sees_connections: They are in our network namespace for certain.
+        gives_up_when_denied: A registry that refuses us ends us; else the service goes on.
+    """
+
+    locate: Callable[[], Address]
+    ask: Ask | None
+    connections: Callable[[], Connections | None]
+    sees_connections: bool
+    gives_up_when_denied: bool
+
+
 def make_registration(
     settings: RegistrarSettings, *, wake: Callable[[], None], beside_command: bool
 ) -> Registration:
@@ -52,39 +72,64 @@ def make_registration(
     """
     warn_of_missing_sources(settings.place)
     registrations = open_registrations(settings.reach)
-    bell = Bell()
+    surroundings = Surroundings(
+        locate=lambda: find_place(settings.place).address,
+        ask=ask_of(settings.health),
+        connections=lambda: read_connections(settings.place.port),
+        sees_connections=beside_command,
+        gives_up_when_denied=not beside_command,
+    )
     key = RouteKey(settings.branch, settings.service, instance_id())
+    return assemble(key, settings, surroundings, registrations=registrations, wake=wake)
+
+
+def assemble(
+    key: RouteKey,
+    settings: RegistrarSettings,
+    surroundings: Surroundings,
+    *,
+    registrations: Registrations,
+    wake: Callable[[], None],
+) -> Registration:
+    """Put together what registers one instance; starts nothing.
+
+    Args:
+        wake: Called whenever whoever waits for it should look again.
+    """
+    bell = Bell()
     herald = Herald(registrations, settings, instance=key.instance)
     keep = Keep(
         registrations,
         key,
-        locate=lambda: find_place(settings.place).address,
+        locate=surroundings.locate,
         ttl_s=settings.ttl_s,
         default_service=settings.reach.default_service,
         timing=Timing(bell.wait, bell.ring),
         listener=herald,
-        give_up_when_denied=not beside_command,
+        give_up_when_denied=surroundings.gives_up_when_denied,
     )
-    gate = herald.gate = Gate(keep, gate_settings(settings), wake=wake)
+    health = settings.health or HealthSettings()
+    gate_settings = GateSettings(health, surroundings.ask, settings.release_timeout_s)
+    gate = herald.gate = Gate(keep, gate_settings, wake=wake)
     return Registration(
         keep,
         gate,
         bell=bell,
         patience=Patience(
-            settings.release_timeout_s, settings.drain_s, sees_connections=beside_command
+            settings.release_timeout_s,
+            settings.drain_s,
+            sees_connections=surroundings.sees_connections,
         ),
-        connections=lambda: read_connections(settings.place.port),
+        connections=surroundings.connections,
         wake=wake,
     )
 
 
-def gate_settings(settings: RegistrarSettings) -> GateSettings:
-    """How the service is asked, and for how long frontends are waited for."""
-    health = settings.health
+def ask_of(health: HealthSettings | None) -> Ask | None:
+    """How a service is asked that is to be asked itself; None where it is not."""
     if health is None:
-        return GateSettings(HealthSettings(), None, settings.release_timeout_s)
-    ask = ask_path(health.path) if health.path else ask_port
-    return GateSettings(health, ask, settings.release_timeout_s)
+        return None
+    return ask_path(health.path) if health.path else ask_port
 
 
 def warn_of_missing_sources(place: PlaceSettings) -> None:

@@ -135,6 +135,11 @@ class Keep:
         self._wished = state
         self._timing.ring()
 
+    @property
+    def wished(self) -> State:
+        """What was wished for last."""
+        return self._wished
+
     def write_draining(self) -> int:
         """Have frontends let go; the revision of it. For whoever waited until ``run`` has ended.
 
@@ -195,6 +200,8 @@ class Keep:
         held = self.held
         if held.address is None:
             held.address = self._locate()
+        if held.record is None:
+            self._recall(held.address)
         if held.record is not None and self._was_silent():
             self._check_address(held.address)
         if not held.lease:
@@ -221,6 +228,22 @@ class Keep:
             self._was_registered = True
             self._listener.registered(done, held.record)
         self._note_state(held.record.state, done.revision)
+
+    def _recall(self, address: Address) -> None:
+        """Go on with what an earlier process registered for this very instance, as it stands.
+
+        Whoever is served is not taken out only because the one that registers it began anew.
+        """
+        entry = self.registrations.store.read(self.registrations.keys.raw(self.key))
+        if entry is None:
+            return
+        try:
+            record = InstanceRecord.parse(entry.value)
+        except ValueError:
+            # written over in a moment
+            return
+        if record.address == address and record.state is State.READY:
+            self.held.record, self._wished = record, record.state
 
     def _was_silent(self) -> bool:
         """Whether a lease may have ended because nothing was heard of us for so long."""

@@ -86,9 +86,13 @@ def render_table(listing: Listing, *, now: float) -> str:
     """Aligned columns; what could steer a terminal is escaped."""
     if not listing.rows:
         return "nothing is registered"
-    cells = [HEADINGS, *(_cells(row, now=now) for row in listing.rows)]
-    widths = [max(len(line[column]) for line in cells) for column in range(len(HEADINGS))]
-    return "\n".join(_aligned(line, widths) for line in cells)
+    return align([HEADINGS, *(_cells(row, now=now) for row in listing.rows)])
+
+
+def align(lines: Sequence[Sequence[str]]) -> str:
+    """A table as text: its columns as wide as they need to be."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(_aligned(line, widths) for line in lines)
 
 
 def printable(text: str) -> str:

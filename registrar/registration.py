@@ -72,6 +72,7 @@ class Registration:
         """
         self.refusal: Fault | None = None
         self._give_up_at: float | None = None
+        self._is_abandoned = False
         self._bell = bell
         self._hurry = threading.Event()
         self._over = threading.Event()
@@ -121,6 +122,23 @@ class Registration:
         self._gate.stop()
         self._bell.stop()
 
+    def abandon(self) -> None:
+        """Leave it in the registry as it is, for as long as its lease lasts; nothing more is done.
+
+        For a service that goes on, and that somebody else will keep registered.
+        """
+        self._is_abandoned = True
+        self._gate.stop()
+        self._bell.stop()
+
+    def join(self, within_s: float) -> None:
+        """Wait until nothing is done any more, for whoever has left or abandoned it."""
+        self._over.wait(within_s)
+
+    def ask_again(self) -> None:
+        """Look at the health of the service now: it may have changed."""
+        self._gate.ask_again()
+
     def hurry(self) -> None:
         """Wait for nobody any more; what is left is to delete the key."""
         self._hurry_within(REMOVAL_S)
@@ -169,7 +187,7 @@ class Registration:
                 # a mistake of ours must not leave the service unregistered for good
                 log.exception("a mistake of ours; please report it with this trace")
                 self._bell.wait(DENIED_S)
-        if self.refusal is None:
+        if self.refusal is None and not self._is_abandoned:
             for step in (self._drain, self._end_command, self._remove):
                 self._try(step)
         self._over.set()

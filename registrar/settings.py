@@ -3,12 +3,18 @@
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import click
 
 from registrar.health import HealthSettings
-from registrar.health_settings import health_options, read_health
+from registrar.health_settings import (
+    health_options,
+    health_pace_options,
+    read_health,
+    read_health_pace,
+    read_health_tcp,
+)
 from registrar.places import PlaceSettings
 from registry.etcd import EtcdSettings
 from registry.keys import Keyspace, check_name
@@ -18,10 +24,12 @@ from registry.settings import (
     Problems,
     needed_etcd,
     option,
-    parse_port,
-    parse_seconds,
     read_registry,
     registry_options,
+)
+from registry.values import (
+    parse_port,
+    parse_seconds,
 )
 
 Command = TypeVar("Command", bound=Callable[..., object])
@@ -68,6 +76,49 @@ class RegistrarSettings:
     health: HealthSettings | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class AgentSettings:
+    """What ``docker`` registers containers with.
+
+    Attributes:
+        model: What all of them have in common; its branch and service are empty.
+        network: Containers are reached in it; empty for the ports that they publish.
+        asks_port: Who has no health check of its own is healthy when its port accepts connections;
+            else as soon as it runs.
+    """
+
+    model: RegistrarSettings
+    network: str = ""
+    asks_port: bool = True
+
+
+def agent_options(command: Command) -> Command:
+    """Give a click command the flags of what registers other containers."""
+    options = (
+        option("--docker-network", "frontends reach containers at their address in this network"),
+        option("--ip", "the ip at which published ports of this host are reached"),
+        docker_host_option(),
+        *lifetime_options(),
+    )
+    for add in reversed(options):
+        command = add(command)
+    return health_pace_options(registry_options(command))
+
+
+def docker_host_option() -> Callable[[Command], Command]:
+    """The flag of all that asks a Docker engine."""
+    return option("--docker-host", "the Docker engine, as Docker's own tools read it")
+
+
+def lifetime_options() -> tuple[Callable[[Command], Command], ...]:
+    """The flags that say how long a registration lasts, and how patiently it is taken out."""
+    return (
+        option("--ttl", "seconds that it stays registered when we are gone", default="15"),
+        option("--drain", "seconds, at most, for requests in flight at the end", default="2"),
+        option("--release-timeout", "seconds, at most, for frontends to let go", default="10"),
+    )
+
+
 def instance_options(command: Command) -> Command:
     """Give a click command the flags of what registers itself."""
     options = (
@@ -79,9 +130,7 @@ def instance_options(command: Command) -> Command:
             help="the branch, by the name that git knows it by",
         ),
         option("--service", "the service, such as web"),
-        option("--ttl", "seconds that it stays registered when we are gone", default="15"),
-        option("--drain", "seconds, at most, for requests in flight at the end", default="2"),
-        option("--release-timeout", "seconds, at most, for frontends to let go", default="10"),
+        *lifetime_options(),
     )
     for add in reversed(options):
         command = add(command)
@@ -94,6 +143,7 @@ def place_options(command: Command) -> Command:
         option("--port", "the port that the service listens on, inside its container"),
         option("--ip", "the ip at which it is reached; found out unless given"),
         option("--host-port", "the port at which it is reached; found out unless given"),
+        docker_host_option(),
     )
     for add in reversed(options):
         command = add(command)
@@ -124,17 +174,31 @@ def read_registrar(
         branch,
         service,
         place,
-        ttl_s=problems.read("TTL", given["ttl"], _parse_ttl, 15),
-        drain_s=problems.read("DRAIN", given["drain"], parse_seconds, 2.0),
-        release_timeout_s=problems.read(
-            "RELEASE_TIMEOUT", given["release_timeout"], parse_seconds, 10.0
-        ),
+        **_lifetime(given, problems),
         wait_s=problems.read("--wait", wait, parse_seconds, None) if wait else None,
         probe=probe,
         health=read_health(given, problems),
     )
     problems.settle()
     return settings
+
+
+def read_agent(given: Mapping[str, str]) -> AgentSettings:
+    """Judge the settings of ``docker``.
+
+    Raises:
+        SettingsInvalid: Names everything that is missing or bad.
+    """
+    problems = Problems()
+    reach = _reach(given, problems)
+    place = PlaceSettings(
+        ip=_ip(given, problems), endpoints=reach.etcd.endpoints, docker_host=given["docker_host"]
+    )
+    health = read_health_pace(given, problems)
+    model = RegistrarSettings(reach, "", "", place, **_lifetime(given, problems), health=health)
+    asks_port = read_health_tcp(given, problems)
+    problems.settle()
+    return AgentSettings(model, given["docker_network"], asks_port)
 
 
 def read_reach(given: Mapping[str, str]) -> Reach:
@@ -196,11 +260,26 @@ def _reach(given: Mapping[str, str], problems: Problems) -> Reach:
 
 def _place(given: Mapping[str, str], reach: Reach | None, problems: Problems) -> PlaceSettings:
     return PlaceSettings(
-        ip=problems.read("IP", given["ip"], _parse_ip, "") if given["ip"] else "",
+        ip=_ip(given, problems),
         host_port=_port("HOST_PORT", given["host_port"], problems),
+        docker_host=given["docker_host"],
         port=_port("PORT", given["port"], problems),
         endpoints=reach.etcd.endpoints if reach else (),
     )
+
+
+def _lifetime(given: Mapping[str, str], problems: Problems) -> dict[str, Any]:
+    return {
+        "ttl_s": problems.read("TTL", given["ttl"], _parse_ttl, 15),
+        "drain_s": problems.read("DRAIN", given["drain"], parse_seconds, 2.0),
+        "release_timeout_s": problems.read(
+            "RELEASE_TIMEOUT", given["release_timeout"], parse_seconds, 10.0
+        ),
+    }
+
+
+def _ip(given: Mapping[str, str], problems: Problems) -> str:
+    return problems.read("IP", given["ip"], _parse_ip, "") if given["ip"] else ""
 
 
 def _port(name: str, text: str, problems: Problems) -> int:

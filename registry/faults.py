@@ -23,6 +23,8 @@
       NotApplied             nobody       75  a frontend did not report in time
       NotReached             operator     75  a frontend leads nobody to what it should serve
       NotRegistered          operator     69  what was asked for is not in the registry
+      EngineUnreachable      operator     69  no Docker engine answers
+      EngineDenied           operator     77  the Docker engine may not be asked
       CommandMissing         operator    127  the command to run was not found
       CommandNotExecutable   operator    126  the command to run is there and cannot be run
 
@@ -206,6 +208,20 @@ class NotRegistered(Fault):
 
     owner = Owner.OPERATOR
     exit_code = 69
+
+
+class EngineUnreachable(Fault):
+    """No Docker engine answers, or not in time. Nothing that it runs is known."""
+
+    owner = Owner.OPERATOR
+    exit_code = 69
+
+
+class EngineDenied(Fault):
+    """The Docker engine's socket may not be used by this user. Nothing that it runs is known."""
+
+    owner = Owner.OPERATOR
+    exit_code = 77
 
 
 class CommandMissing(Fault):

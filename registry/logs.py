@@ -67,6 +67,19 @@ def set_up(log_format: str) -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
+def name_services() -> None:
+    """Begin each line that tells of a service with its name; for who looks after many of them."""
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(_name_service)
+
+
+def _name_service(record: logging.LogRecord) -> bool:
+    branch, service = getattr(record, "branch", ""), getattr(record, "service", "")
+    if branch:
+        record.msg, record.args = f"{branch} {service}: {record.getMessage()}", ()
+    return True
+
+
 log_format_option = click.option(
     "--log-format",
     envvar="LOG_FORMAT",

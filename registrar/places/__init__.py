@@ -3,16 +3,15 @@
 A source gives what it knows: an ip, a port, both or neither. The first answer wins, for each of
 the two on its own, so a given port goes together with an ip that was found out.
 
-Not there yet: ECS task metadata, EC2 instance metadata and the Docker socket. They belong right
-behind the first; until then a container whose port is published under another number says
-``IP`` and ``HOST_PORT``.
+Not there yet: ECS task metadata and EC2 instance metadata. They belong right behind the first;
+until then a container of ECS says ``IP`` and ``HOST_PORT``.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from registrar.places import given, socket
+from registrar.places import docker, given, socket
 from registry.faults import PlaceUnknown
 from registry.records import Address
 
@@ -26,12 +25,14 @@ class PlaceSettings:
         host_port: ``HOST_PORT``, or 0.
         port: ``PORT``, where the service listens inside its container, or 0.
         endpoints: Of the registry, such as ``http://etcd:2379``.
+        docker_host: Where the Docker engine listens; empty for the usual socket.
     """
 
     ip: str = ""
     host_port: int = 0
     port: int = 0
     endpoints: tuple[str, ...] = ()
+    docker_host: str = ""
 
 
 class Part(NamedTuple):
@@ -58,6 +59,10 @@ Source = Callable[[PlaceSettings], tuple[str, int]]
 
 SOURCES: tuple[tuple[str, Source], ...] = (
     ("IP and HOST_PORT", lambda settings: given.look(settings.ip, settings.host_port)),
+    (
+        "the Docker engine",
+        lambda settings: docker.look(settings.ip, settings.port, url=settings.docker_host),
+    ),
     ("PORT", lambda settings: ("", settings.port)),
     ("the interface that reaches the registry", lambda settings: socket.look(settings.endpoints)),
 )

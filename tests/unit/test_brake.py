@@ -11,8 +11,8 @@ from regenerator.pipeline import Rules
 from regenerator.routes import AddressRules
 from registry.keys import ClaimKey, Keyspace, ReleaseKey, RouteKey
 from registry.records import Address, ClaimRecord, InstanceRecord, State
-from registry.settings import parse_networks
 from registry.snapshot import Entry, Snapshot
+from registry.values import parse_networks
 
 KEYS = Keyspace("/branchfront")
 RULES = Rules(KEYS, AddressRules(parse_networks("10.0.0.0/8"), ((1, 65535),)), "web")

@@ -35,6 +35,8 @@ PROGRAMS = {
 SECTIONS = {
     "Every program:": tuple(PROGRAMS),
     "`registrar run`, `sidecar`, and partly `where`:": ("registrar",),
+    "`registrar docker`, besides those for `TTL`, `DRAIN`, `RELEASE_TIMEOUT`, `DOCKER_HOST` and"
+    " `HEALTH_*` without path and address:": ("registrar",),
     "`regenerator run` and `render`:": ("regenerator",),
     "`branchfront up`:": ("branchfront",),
 }

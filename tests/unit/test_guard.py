@@ -13,8 +13,8 @@ from regenerator.routes import AddressRules
 from registry.faults import StateUnwritable
 from registry.keys import Keyspace, RouteKey
 from registry.records import Address
-from registry.settings import parse_networks
 from registry.snapshot import Entry, Snapshot
+from registry.values import parse_networks
 
 KEYS = Keyspace("/branchfront")
 RULES = Rules(KEYS, AddressRules(parse_networks("10.0.0.0/8"), ((1, 65535),)), "web")

@@ -17,11 +17,13 @@ from registry.keys import Keyspace
 from registry.settings import (
     Problems,
     RegistrySettings,
+    read_registry,
+    registry_options,
+)
+from registry.values import (
     parse_networks,
     parse_port,
     parse_seconds,
-    read_registry,
-    registry_options,
 )
 
 NAMES = (

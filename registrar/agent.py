@@ -1,0 +1,348 @@
+"""``docker``: registers every container of this host that carries our labels, for ever.
+
+One thread reads the engine's events and says which container to look at; the main thread looks,
+and begins and ends registrations. What counts is what a look finds, never what an event says: all
+containers are looked at when the events begin, and from time to time, so a lost one costs little.
+Each registration is that of any registrar, with a lease of its own.
+"""
+
+import logging
+import queue
+import random
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from registrar import signals
+from registrar.connections import Connections
+from registrar.containers import BRANCH, SERVICE, Container, Reached, Wanted, read_wanted
+from registrar.engine import Engine, Event
+from registrar.entrypoint import ENDING
+from registrar.health import HealthSettings
+from registrar.instance import Surroundings, assemble
+from registrar.listing import align, printable
+from registrar.places import PlaceSettings, socket
+from registrar.places.docker import own_id
+from registrar.probing import Answer, Ask, ask_path, ask_port
+from registrar.registration import Registration
+from registrar.settings import AgentSettings, RegistrarSettings
+from registry.faults import EngineDenied, Fault
+from registry.records import Address
+from registry.registrations import Registrations
+
+LOOK_S = 30.0
+"""Between two looks at all containers: events get lost only with their connection, which is
+noticed, or in an engine that hangs."""
+
+RETRY_FIRST_S = 0.1
+"""Until an engine that went away is asked again; it doubles."""
+
+RETRY_MOST_S = 2.0
+"""As late as that it is noticed that an engine is back."""
+
+GRACE_S = 60.0
+"""A container that was told to end is left alone for so long; Docker waits 10 s, ECS 30 s. One that
+still runs then took the signal for something else, and is registered again."""
+
+LEAVE_S = 1.0
+"""For calls that are under way when we end."""
+
+HEADINGS = ("CONTAINER", "BRANCH", "SERVICE", "ADDRESS", "GETS REQUESTS")
+
+HEALTHY = "healthy"
+"""What the engine says of a container whose own check has passed."""
+
+log = logging.getLogger("registrar")
+
+
+class Checkup:
+    """What the engine's own health check said last, as an answer to the registrar's question."""
+
+    def __init__(self, status: str) -> None:
+        self.status = status
+
+    def __call__(self, address: Address, *, within_s: float) -> Answer:  # noqa: ARG002 - an Ask
+        """Nobody has to be asked: the engine tells us when it changes."""
+        return Answer(passed=self.status == HEALTHY, words=f"its health check says {self.status}")
+
+
+@dataclass(slots=True)
+class Kept:
+    """A container that is registered, or is being taken out.
+
+    Attributes:
+        told_at: When it was sent its stop signal; 0 if it was not.
+    """
+
+    name: str
+    wanted: Wanted
+    registration: Registration
+    checkup: Checkup
+    told_at: float = 0.0
+
+
+class Agent:
+    """Keeps the labelled containers of one engine registered. All but ``_follow`` is one thread."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        settings: AgentSettings,
+        *,
+        registrations: Registrations,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Asks and registers nothing yet."""
+        self._engine = engine
+        self._settings = settings
+        self._registrations = registrations
+        self._clock = clock
+        self._kept: dict[str, Kept] = {}
+        self._refused: dict[str, str] = {}
+        self._inbox: queue.SimpleQueue[Event | Fault | None] = queue.SimpleQueue()
+        self._reached: Reached | None = None
+        self._trouble = ""
+        self._was_heard = False
+        self._stopped = threading.Event()
+
+    def run(self) -> int:
+        """Go on until a signal asks us to end; what is registered stays, on its leases.
+
+        Raises:
+            EngineDenied: The engine refused us from the beginning.
+        """
+        signals.block()
+        follower = threading.Thread(target=self._follow, name="events", daemon=True)
+        follower.start()
+        look_at = self._clock() + LOOK_S
+        while True:
+            arrived = signals.wait(look_at - self._clock())
+            if arrived is not None and arrived.number in ENDING:
+                return self._end(ENDING[arrived.number])
+            try:
+                if self._take() or self._clock() >= look_at:
+                    self._look_at_all()
+                    look_at = self._clock() + LOOK_S
+                self._clear()
+            except Fault as fault:
+                self._tell(fault)
+                look_at = self._clock() + RETRY_MOST_S
+
+    def preview(self) -> str:
+        """A table of every labelled container: what it would be registered as, or why it is not."""
+        containers = [self._engine.inspect(one) for one in self._engine.containers()]
+        labelled = [one for one in containers if one is not None and one.labels]
+        if not labelled:
+            return f"no container runs that carries the labels {BRANCH} and {SERVICE}"
+        lines = [self._row(one) for one in sorted(labelled, key=lambda one: one.name)]
+        return align([HEADINGS, *lines])
+
+    def _row(self, container: Container) -> tuple[str, ...]:
+        judged = self._judge(container) if container.state == "running" else container.state
+        names = tuple(printable(container.labels.get(name, "-")) for name in (BRANCH, SERVICE))
+        if isinstance(judged, str):
+            return (printable(container.name), *names, "-", f"not registered: {printable(judged)}")
+        return (printable(container.name), *names, str(judged.address), self._way(judged))
+
+    def _way(self, wanted: Wanted) -> str:
+        """What says whether it is healthy, in words."""
+        if wanted.health_path:
+            return f"when GET {wanted.health_path} answers 200 to 399"
+        if wanted.is_checked:
+            return "when its health check passes"
+        return "when its port accepts" if self._settings.asks_port else "at once"
+
+    def _follow(self) -> None:
+        """Read events for ever; None says that all containers have to be looked at."""
+        pause_s = RETRY_FIRST_S
+        while not self._stopped.is_set():
+            try:
+                with self._engine.follow() as events:
+                    self._say(None)
+                    pause_s = RETRY_FIRST_S
+                    for event in events:
+                        self._say(event)
+            except Fault as fault:
+                self._say(fault)
+            except Exception:
+                log.exception("a mistake of ours; please report it with this trace")
+            jitter = random.uniform(0.5, 1)  # noqa: S311 - spreads tries, guards nothing
+            self._stopped.wait(pause_s * jitter)
+            pause_s = min(2 * pause_s, RETRY_MOST_S)
+
+    def _say(self, what: Event | Fault | None) -> None:
+        self._inbox.put(what)
+        signals.wake()
+
+    def _take(self) -> bool:
+        """Deal with what has come in; says whether all containers have to be looked at."""
+        changed: dict[str, None] = {}
+        all_of_them = False
+        while not self._inbox.empty():
+            what = self._inbox.get()
+            if isinstance(what, Fault):
+                self._tell(what)
+            elif what is None:
+                all_of_them = True
+            elif what.action == "kill":
+                self._note_signal(what)
+            else:
+                changed[what.container] = None
+        if not all_of_them:
+            for container in changed:
+                self._look(container)
+        return all_of_them
+
+    def _look_at_all(self) -> None:
+        present = self._engine.containers()
+        self._was_heard = True
+        self._tell(None)
+        for container in dict.fromkeys((*self._kept, *present)):
+            self._look(container)
+        for gone in self._refused.keys() - set(present):
+            del self._refused[gone]
+
+    def _look(self, name: str) -> None:
+        """See that one container is registered as it wants to be now."""
+        container = self._engine.inspect(name)
+        kept = self._kept.get(name)
+        wanted: Wanted | None = None
+        if container is not None and container.labels and container.state == "running":
+            judged = self._judge(container)
+            if isinstance(judged, Wanted):
+                wanted = judged
+                self._refused.pop(name, None)
+            elif self._refused.get(name) != judged:
+                self._refused[name] = judged
+                log.warning("container %s is not registered: %s", container.name, judged)
+        if kept is None:
+            if container is not None and wanted is not None:
+                self._register(container, wanted)
+        elif wanted != kept.wanted:
+            # who is paused, dead or elsewhere cannot be drained
+            kept.told_at = 0.0
+            kept.registration.leave()
+            kept.registration.hurry()
+        elif container is not None:
+            kept.name = container.name
+            self._note_health(kept, container.health)
+
+    def _judge(self, container: Container) -> Wanted | str:
+        """What a container is to be registered as, or why it cannot be."""
+        if self._reached is None:
+            self._reached = self._find_reached()
+        try:
+            return read_wanted(container, self._reached)
+        except ValueError as exc:
+            return str(exc)
+
+    def _find_reached(self) -> Reached:
+        """Where containers of this host are reached: the host's ip is ours, if we are on it."""
+        place = self._settings.model.place
+        if self._settings.network or place.ip:
+            return Reached(self._settings.network, place.ip)
+        own = own_id()
+        container = self._engine.inspect(own) if own else None
+        if own and (container is None or container.network_mode != "host"):
+            return Reached()
+        ip, _ = socket.look(place.endpoints)
+        return Reached(host_ip=ip)
+
+    def _register(self, container: Container, wanted: Wanted) -> None:
+        checkup = Checkup(container.health)
+        key, address = wanted.key, wanted.address
+        text = "container %s: registering branch %r service %r at %s"
+        log.info(text, container.name, key.branch, key.service, address)
+        settings = _settings_of(self._settings.model, wanted)
+        surroundings = Surroundings(
+            locate=lambda: address,
+            ask=self._ask_of(wanted, checkup),
+            connections=_unseen,
+            sees_connections=False,
+            gives_up_when_denied=False,
+        )
+        registration = assemble(
+            key, settings, surroundings, registrations=self._registrations, wake=signals.wake
+        )
+        self._kept[container.id] = Kept(container.name, wanted, registration, checkup)
+        registration.start()
+        # it runs already
+        registration.begin()
+
+    def _ask_of(self, wanted: Wanted, checkup: Checkup) -> Ask | None:
+        """What says whether it is healthy: a path of its own, the engine's check, its port."""
+        if wanted.health_path:
+            return ask_path(wanted.health_path)
+        if wanted.is_checked:
+            return checkup
+        return ask_port if self._settings.asks_port else None
+
+    def _note_health(self, kept: Kept, health: str) -> None:
+        if kept.checkup.status != health:
+            kept.checkup.status = health
+            kept.registration.ask_again()
+
+    def _note_signal(self, event: Event) -> None:
+        """A container that is told to end is drained while it still can be."""
+        kept = self._kept.get(event.container)
+        if kept is None or kept.registration.leaving:
+            return
+        container = self._engine.inspect(event.container)
+        if container is not None and event.signal == container.stop_number:
+            log.info("container %s was told to end; draining", kept.name)
+            kept.told_at = self._clock()
+            kept.registration.leave()
+
+    def _clear(self) -> None:
+        """Forget what has been taken out, and look whether it has come again."""
+        for name, kept in list(self._kept.items()):
+            is_left_alone = kept.told_at and self._clock() < kept.told_at + GRACE_S
+            if kept.registration.over and not is_left_alone:
+                del self._kept[name]
+                self._look(name)
+
+    def _tell(self, fault: Fault | None) -> None:
+        """Say when the engine goes and when it is back, and not again in between."""
+        if fault is None:
+            if self._trouble:
+                log.info("the engine answers again")
+            self._trouble = ""
+        elif isinstance(fault, EngineDenied) and not self._was_heard:
+            raise fault
+        elif str(fault) != self._trouble:
+            self._trouble = str(fault)
+            log.warning("%s; trying on, what is registered stays so", fault)
+
+    def _end(self, signal: str) -> int:
+        text = "%s: %d registrations stay for %d s, for the next agent on this host"
+        log.info(text, signal, len(self._kept), self._settings.model.ttl_s)
+        self._stopped.set()
+        for kept in self._kept.values():
+            kept.registration.abandon()
+        give_up_at = self._clock() + LEAVE_S
+        for kept in self._kept.values():
+            kept.registration.join(max(0.0, give_up_at - self._clock()))
+        return 0
+
+
+def _settings_of(model: RegistrarSettings, wanted: Wanted) -> RegistrarSettings:
+    """What one container is registered with."""
+    health = model.health or HealthSettings()
+    if wanted.health_path:
+        health = replace(health, path=wanted.health_path)
+    elif wanted.is_checked:
+        # the engine has counted its failures already
+        health = replace(health, failures=1, passes=1)
+    return replace(
+        model,
+        branch=wanted.key.branch,
+        service=wanted.key.service,
+        place=PlaceSettings(wanted.address.ip, wanted.address.port, wanted.port),
+        health=health,
+    )
+
+
+def _unseen() -> Connections | None:
+    """The connections of a container are in a network namespace of its own."""
+    return None

@@ -1,0 +1,91 @@
+"""The Docker socket, where it is mounted: the published port of one's own container.
+
+It is asked only where it is there, and who mounted it wants its answer: what cannot be found out
+by it is a fault with a sentence, and no reason to register an address that nobody reaches.
+"""
+
+import logging
+import re
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from registrar.containers import Container, published_at
+from registrar.engine import Engine, is_mounted
+from registry.faults import PlaceUnknown
+
+SIGNS = (
+    # the engine mounts three files of its own into every container; other containers' files lie
+    # at the same place in the host's list, but are not mounted there
+    (
+        Path("/proc/self/mountinfo"),
+        re.compile(r"containers/([0-9a-f]{64})/\S* /etc/(?:hostname|hosts|resolv\.conf) "),
+    ),
+    # version 1, or a container that has the host's cgroups
+    (Path("/proc/self/cgroup"), re.compile(r"(?:/docker/|docker-|libpod-)([0-9a-f]{64})\b")),
+)
+"""Files of the kernel that tell in which container we are, and how."""
+
+log = logging.getLogger("registrar")
+
+Inspect = Callable[[str], Container | None]
+
+
+def look(ip: str, port: int, *, url: str = "") -> tuple[str, int]:
+    """Where our own container's port is published.
+
+    Args:
+        ip: At which others reach this host; empty if nobody said.
+        port: That the service listens on, inside.
+        url: As ``DOCKER_HOST``.
+
+    Returns:
+        Nothing where no engine is mounted, and where the port is not published: then the container
+        is reached at its own address.
+
+    Raises:
+        PlaceUnknown: The port is published, and the host's ip is not known; or our own container is
+            not among the engine's.
+        EngineUnreachable, EngineDenied: The engine does not say.
+        SettingsInvalid: The package that asks it is not installed.
+    """
+    if not is_mounted(url):
+        return "", 0
+    own = own_id()
+    if not own:
+        # not in a container of an engine: the socket is simply the host's
+        return "", 0
+    with Engine(url) as engine:
+        return read_place(own, ip, port, inspect=engine.inspect)
+
+
+def read_place(own: str, ip: str, port: int, *, inspect: Inspect) -> tuple[str, int]:
+    """The same, of a container whose id is known."""
+    container = inspect(own)
+    if container is None:
+        raise PlaceUnknown(
+            f"the mounted Docker engine has no container {own[:12]}, which is ours; mount the"
+            " socket of the engine that runs it, or set IP and HOST_PORT"
+        )
+    try:
+        address = published_at(container, port, host_ip=ip)
+    except ValueError as exc:
+        raise PlaceUnknown(str(exc)) from exc
+    if address is None:
+        log.warning(
+            "a Docker socket is mounted, and port %d of this container is not published;"
+            " registering its own address",
+            port,
+        )
+        return "", 0
+    return address.ip, address.port
+
+
+def own_id(signs: Iterable[tuple[Path, re.Pattern[str]]] = SIGNS) -> str:
+    """The id of the container that we run in; empty outside of one."""
+    for path, sign in signs:
+        with suppress(OSError, UnicodeDecodeError):
+            found = sign.search(path.read_text(encoding="utf-8"))
+            if found:
+                return found[1]
+    return ""
