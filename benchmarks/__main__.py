@@ -9,7 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks import burst, latency, memory, pure, reloads, throughput, traefik
+from benchmarks import burst, containers, latency, memory, pure, reloads, throughput, traefik
 from benchmarks.processes import BenchmarkFault
 from benchmarks.suite import QUICK, Bench, Row, Sizes
 from benchmarks.table import Line, describe_machine, show_table
@@ -23,6 +23,10 @@ ROWS: dict[str, Row] = {
     "reloads": reloads.measure,
     "sidecar": memory.measure_sidecar,
     "regenerator": memory.measure_regenerator,
+    "agent": containers.measure_agent,
+    "shell": containers.measure_shell,
+    "frontend": containers.measure_frontend,
+    "compose": containers.measure_compose,
     "traefik": traefik.measure_small,
     "traefik-large": traefik.measure_large,
 }

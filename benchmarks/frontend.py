@@ -80,7 +80,8 @@ def run_frontend(folder: Path, store: Store) -> Iterator[Frontend]:
         "LISTEN": f"127.0.0.1:{port}",
         "TEMPLATES": str(templates),
         "NGINX": find_program("nginx"),
-        "ALLOW_NETWORKS": "127.0.0.0/8",
+        # loopback, and the networks of containers
+        "ALLOW_NETWORKS": "127.0.0.0/8,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16",
         "PUBLIC_URL": f"http://{DOMAIN}:{port}",
         "LOG_FORMAT": "json",
         "PYTHONPATH": str(ROOT),

@@ -266,9 +266,9 @@ class Agent:
             key, settings, surroundings, registrations=self._registrations, wake=signals.wake
         )
         self._kept[container.id] = Kept(container.name, wanted, registration, checkup)
-        registration.start()
         # it runs already
         registration.begin()
+        registration.start()
 
     def _ask_of(self, wanted: Wanted, checkup: Checkup) -> Ask | None:
         """What says whether it is healthy: a path of its own, the engine's check, its port."""

@@ -23,6 +23,9 @@ from registry.records import Address, InstanceRecord, State
 FIRST_ANSWER_S = 1.0
 """A registry that is there answers in milliseconds; for another one the command does not wait."""
 
+GLANCE_S = 0.1
+"""For the first answer of a service that runs already: who takes longer is registered meanwhile."""
+
 SLACK_S = 2.0
 """Over the time that frontends have: a call of that length may have begun at its end."""
 
@@ -66,7 +69,7 @@ class Gate:
         self._clock = clock
         self._rng = rng or random.Random()  # noqa: S311 - spreads questions, guards nothing
         self._bell = Bell()
-        self._may_begin = self._is_begun = self._is_free = False
+        self._may_begin = self._is_begun = self._is_free = self._was_glanced_at = False
         self._registered: tuple[Address, int] | None = None
         self._give_up_at = 0.0
         self._thread = threading.Thread(target=self._work, name="gate", daemon=True)
@@ -75,6 +78,19 @@ class Gate:
         """Begin to see to it."""
         self._give_up_at = self._clock() + FIRST_ANSWER_S
         self._thread.start()
+
+    def located(self, address: Address) -> None:
+        """Who runs already, and answers at once, is never registered as starting.
+
+        That saves frontends a reload, and whoever waits for the service the time between two.
+        """
+        ask = self._settings.ask
+        if not self._is_begun or self._was_glanced_at or ask is None:
+            return
+        self._was_glanced_at = True
+        within_s = min(self._settings.health.timeout_s, GLANCE_S)
+        if ask(self._settings.health.address or address, within_s=within_s).passed:
+            self._wish(State.READY)
 
     def tried(self) -> None:
         """The first attempt to register is over; without a registration nothing is waited for."""

@@ -74,7 +74,7 @@ class Health:
             return replace(self, answer=answer, _in_a_row=0)
         if self._in_a_row + 1 < self.settings.failures:
             return replace(self, answer=answer, _in_a_row=self._in_a_row + 1)
-        return replace(self, state=State.STARTING, answer=answer, _in_a_row=0)
+        return replace(self, state=State.STARTING, answer=answer, _was_ready=True, _in_a_row=0)
 
     def pause_s(self, since_s: float) -> float:
         """Seconds until the next question, ``since_s`` seconds after it came into its state."""

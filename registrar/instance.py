@@ -165,6 +165,10 @@ class Herald(Listener):
         self._registered_at = 0.0
         self._is_ready = threading.Event()
 
+    def located(self, address: Address) -> None:
+        """Let the gate know."""
+        self.gate.located(address)
+
     def tried(self) -> None:
         """Let the gate know."""
         self.gate.tried()

@@ -202,6 +202,7 @@ class Keep:
             held.address = self._locate()
         if held.record is None:
             self._recall(held.address)
+            self._listener.located(held.address)
         if held.record is not None and self._was_silent():
             self._check_address(held.address)
         if not held.lease:

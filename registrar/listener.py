@@ -1,11 +1,14 @@
 """Who is told how a registration gets on."""
 
-from registry.records import InstanceRecord
+from registry.records import Address, InstanceRecord
 from registry.registrations import Registered
 
 
 class Listener:
     """Whoever wants to know how a registration gets on; each is told once, and must not wait."""
+
+    def located(self, address: Address) -> None:
+        """It is about to be registered for the first time, at this address."""
 
     def tried(self) -> None:
         """The first attempt is over, whatever came of it."""

@@ -18,9 +18,9 @@ def run_sidecar(make_registration: Callable[[], Registration]) -> int:
     """
     signals.block()
     registration = make_registration()
-    registration.start()
     # it runs beside us, since whenever that may be
     registration.begin()
+    registration.start()
     while not registration.over:
         arrived = signals.wait(registration.patience_s)
         if arrived is None or (arrived.number in ENDING and registration.leaving):

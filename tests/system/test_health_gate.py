@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from registry.records import State
+from registry.records import InstanceRecord, State
 from tests.etcd_server import EtcdServer, free_ports, wait_until
 from tests.registrar_process import Registrar
 from tests.system.asking import Asking
@@ -108,8 +108,40 @@ def test_what_is_asked_may_be_somewhere_else(branch: Callable[[str], Branch]) ->
         address = f"127.0.0.1:{listener.getsockname()[1]}"
         environ = demo.place.instance_environ(NAME="gate-elsewhere", HEALTH_TCP="on")
         with Registrar(["sidecar", "--health-address", address], environ) as registrar:
-            registrar.wait_said("healthy after")
-            wait_until(lambda: demo.place.routes() and "is ready" in registrar.log)
+            registrar.wait_said("as ready")
+
+
+def test_beside_a_service_that_answers_already_nothing_is_ever_registered_as_starting(
+    branch: Callable[[str], Branch],
+) -> None:
+    """Frontends are spared a reload that changes nothing for anybody."""
+    demo = branch("gate-glance")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = str(listener.getsockname()[1])
+        environ = demo.place.instance_environ(
+            NAME="gate-glance", IP="127.0.0.1", PORT=port, HEALTH_TCP="on"
+        )
+        with Registrar(["sidecar"], environ) as registrar:
+            registrar.wait_said("registered")
+
+            [entry] = [one for one in demo.place.routes() if b"gate-glance" in one.key]
+            assert InstanceRecord.parse(entry.value).state is State.READY
+            assert entry.mod_revision == entry.create_revision
+
+
+def test_beside_a_service_that_does_not_answer_yet_it_is_registered_as_starting(
+    branch: Callable[[str], Branch],
+) -> None:
+    demo = branch("gate-silent")
+    (port,) = free_ports(1)
+    environ = demo.place.instance_environ(
+        NAME="gate-silent", IP="127.0.0.1", PORT=str(port), HEALTH_TCP="on"
+    )
+    with Registrar(["sidecar"], environ) as registrar:
+        registrar.wait_said("registered")
+
+        [entry] = [one for one in demo.place.routes() if b"gate-silent" in one.key]
+        assert InstanceRecord.parse(entry.value).state is State.STARTING
 
 
 def test_a_service_that_begins_late_is_ready_soon_after(branch: Callable[[str], Branch]) -> None:
