@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from registrar.hosts import HostBook, Hosts
-from registrar.served import probe_frontends
+from registrar.served import probe_frontends, unreached
 from registrar.settings import Reach, check_branch_and_service
 from registry.etcd import Etcd
 from registry.faults import (
@@ -158,10 +158,7 @@ def wait_reached(
         path="/",
         within_s=within_s,
     )
-    missing = [str(one) for one in probed if not one.is_reached]
-    if not probed:
-        missing = ["no frontend is alive"]
-    if missing:
+    if missing := unreached(probed):
         raise NotReached(
             f"not reached within {within_s:.3g} s: {'; '.join(missing)}; the registration stands"
         )

@@ -19,7 +19,7 @@ from registrar.listener import Listener
 from registrar.places import PlaceSettings, find_place
 from registrar.probing import Ask, ask_path, ask_port
 from registrar.registration import Patience, Registration
-from registrar.served import probe_frontends
+from registrar.served import probe_frontends, unreached
 from registrar.settings import RegistrarSettings
 from registry.faults import Fault
 from registry.keys import RouteKey
@@ -255,11 +255,11 @@ class Herald(Listener):
             log.warning("whether it is reached is not known: %s", fault, extra=self._words())
             return
         took_s = round(self._clock() - ready_at, 3)
-        missing = [str(one) for one in probed if not one.is_reached]
-        for sentence in missing if probed else ["no frontend is alive"]:
+        missing = unreached(probed)
+        for sentence in missing:
             text = "not reached within %g s: %s"
             log.warning(text, wait_s, sentence, extra=self._words(took_s=took_s))
-        if probed and not missing:
+        if not missing:
             text = "reached through all frontends at %s after %.2f s"
             log.info(text, hosts.url, took_s, extra=self._words(took_s=took_s))
 

@@ -10,7 +10,7 @@ import http.client
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import unquote
@@ -133,6 +133,16 @@ def ask_once(
     except (http.client.HTTPException, ValueError):
         return Reply("does not answer as HTTP")
     return read_reply(status, headers.get("X-Served-By", ""))
+
+
+def unreached(probed: Sequence[Probed]) -> tuple[str, ...]:
+    """What keeps a registration from being reached through all frontends, a sentence each. Pure.
+
+    None if it is; where no frontend is alive, that is what keeps it.
+    """
+    if not probed:
+        return ("no frontend is alive",)
+    return tuple(str(one) for one in probed if not one.is_reached)
 
 
 def probe_frontends(

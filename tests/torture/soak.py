@@ -159,10 +159,12 @@ class Churn(Chore):
     def work(self) -> None:
         """One comes, or the one that has been there longest leaves."""
         if self.changes % 2 and len(self._present) >= PRESENT:
-            key, record = self._present.popleft()
+            key, record = self._present[0]
             draining = replace(record, state=State.DRAINING)
             self._etcd.write(key, draining.dump(), lease=self._lease)
             self._etcd.delete(key)
+            # only now: an answer that came late leaves it there, for the next turn
+            self._present.popleft()
         else:
             number = next(self._numbers)
             name = RouteKey(branch(number), SERVICE, f"churn-{self.changes}")
