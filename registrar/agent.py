@@ -7,6 +7,7 @@ Each registration is that of any registrar, with a lease of its own.
 """
 
 import logging
+import math
 import queue
 import random
 import threading
@@ -24,7 +25,7 @@ from registrar.instance import Surroundings, assemble
 from registrar.listing import align, printable
 from registrar.places import PlaceSettings, socket
 from registrar.places.docker import own_id
-from registrar.probing import Answer, Ask, ask_path, ask_port
+from registrar.probing import Answer, Ask, ask_path, ask_port, find_silent
 from registrar.registration import Registration
 from registrar.settings import AgentSettings, RegistrarSettings
 from registry.faults import EngineDenied, Fault
@@ -45,6 +46,14 @@ GRACE_S = 60.0
 """A container that was told to end is left alone for so long; Docker waits 10 s, ECS 30 s. One that
 still runs then took the signal for something else, and is registered again."""
 
+ATTEND_S = 0.1
+"""Between two looks at the ports themselves while no engine answers, and for each such look: a
+container that is started takes longer to listen at the address of one that has just ended."""
+
+FAREWELL_S = 1.0
+"""We stay so long when we are told to end: an engine that ends tells its other containers in the
+same moment, and whoever ends is taken out by us or by nobody."""
+
 LEAVE_S = 1.0
 """For calls that are under way when we end."""
 
@@ -57,13 +66,20 @@ log = logging.getLogger("registrar")
 
 
 class Checkup:
-    """What the engine's own health check said last, as an answer to the registrar's question."""
+    """What the engine's own health check said last, as an answer to the registrar's question.
+
+    Attributes:
+        has_listened: We have reached its port; who is not reached from here is not missed either.
+    """
 
     def __init__(self, status: str) -> None:
         self.status = status
+        self.has_listened = False
 
-    def __call__(self, address: Address, *, within_s: float) -> Answer:  # noqa: ARG002 - an Ask
+    def __call__(self, address: Address, *, within_s: float) -> Answer:
         """Nobody has to be asked: the engine tells us when it changes."""
+        if not self.has_listened:
+            self.has_listened = ask_port(address, within_s=min(within_s, ATTEND_S)).passed
         return Answer(passed=self.status == HEALTHY, words=f"its health check says {self.status}")
 
 
@@ -72,13 +88,15 @@ class Kept:
     """A container that is registered, or is being taken out.
 
     Attributes:
-        told_at: When it was sent its stop signal; 0 if it was not.
+        stop_number: The signal that asks it to end.
+        told_at: When it was sent that; 0 if it was not.
     """
 
     name: str
     wanted: Wanted
     registration: Registration
     checkup: Checkup
+    stop_number: int
     told_at: float = 0.0
 
 
@@ -101,9 +119,10 @@ class Agent:
         self._kept: dict[str, Kept] = {}
         self._refused: dict[str, str] = {}
         self._inbox: queue.SimpleQueue[Event | Fault | None] = queue.SimpleQueue()
-        self._reached: Reached | None = None
+        self._reached = Reached()
         self._trouble = ""
-        self._was_heard = False
+        self._was_heard = self._is_followed = False
+        self._look_at = self._attend_at = 0.0
         self._stopped = threading.Event()
 
     def run(self) -> int:
@@ -115,22 +134,49 @@ class Agent:
         signals.block()
         follower = threading.Thread(target=self._follow, name="events", daemon=True)
         follower.start()
-        look_at = self._clock() + LOOK_S
-        while True:
-            arrived = signals.wait(look_at - self._clock())
+        ending, end_at = "", math.inf
+        while self._clock() < end_at:
+            arrived = signals.wait(min(self._pause_s(), end_at - self._clock()))
             if arrived is not None and arrived.number in ENDING:
-                return self._end(ENDING[arrived.number])
-            try:
-                if self._take() or self._clock() >= look_at:
-                    self._look_at_all()
-                    look_at = self._clock() + LOOK_S
-                self._clear()
-            except Fault as fault:
-                self._tell(fault)
-                look_at = self._clock() + RETRY_MOST_S
+                # who asks twice does not want to wait
+                end_at = self._clock() + (0.0 if ending else FAREWELL_S)
+                ending = ENDING[arrived.number]
+            self.step()
+        return self._end(ending)
+
+    def step(self) -> None:
+        """Deal with what has come in, and with what it is time for.
+
+        Raises:
+            EngineDenied: The engine has refused us from the beginning.
+        """
+        try:
+            if self._take() or (self._is_followed and self._clock() >= self._look_at):
+                self._look_at_all()
+                self._look_at = self._clock() + LOOK_S
+            if self._is_alone and self._clock() >= self._attend_at:
+                self._attend()
+                self._attend_at = self._clock() + ATTEND_S
+            self._clear()
+        except Fault as fault:
+            self._tell(fault)
+            self._look_at = self._clock() + RETRY_MOST_S
+
+    @property
+    def _is_alone(self) -> bool:
+        """Whether no engine tells us what becomes of the containers."""
+        return bool(self._trouble) or not self._is_followed
+
+    def _pause_s(self) -> float:
+        """Seconds until something is to be done, whatever comes in."""
+        at = self._look_at if self._is_followed else math.inf
+        if self._is_alone and self._kept:
+            at = min(at, self._attend_at)
+        return max(0.0, min(at - self._clock(), LOOK_S))
 
     def preview(self) -> str:
         """A table of every labelled container: what it would be registered as, or why it is not."""
+        self._reached = self._find_reached()
         containers = [self._engine.inspect(one) for one in self._engine.containers()]
         labelled = [one for one in containers if one is not None and one.labels]
         if not labelled:
@@ -139,7 +185,8 @@ class Agent:
         return align([HEADINGS, *lines])
 
     def _row(self, container: Container) -> tuple[str, ...]:
-        judged = self._judge(container) if container.state == "running" else container.state
+        is_running = container.state == "running"
+        judged = self._judge(container) if is_running else f"it is {container.state}"
         names = tuple(printable(container.labels.get(name, "-")) for name in (BRANCH, SERVICE))
         if isinstance(judged, str):
             return (printable(container.name), *names, "-", f"not registered: {printable(judged)}")
@@ -182,9 +229,11 @@ class Agent:
         while not self._inbox.empty():
             what = self._inbox.get()
             if isinstance(what, Fault):
+                # nor is it asked any more until it answers: it may take a question and keep us
+                self._is_followed = all_of_them = False
                 self._tell(what)
             elif what is None:
-                all_of_them = True
+                self._is_followed = all_of_them = True
             elif what.action == "kill":
                 self._note_signal(what)
             else:
@@ -196,6 +245,7 @@ class Agent:
 
     def _look_at_all(self) -> None:
         present = self._engine.containers()
+        self._reached = self._find_reached()
         self._was_heard = True
         self._tell(None)
         for container in dict.fromkeys((*self._kept, *present)):
@@ -230,8 +280,6 @@ class Agent:
 
     def _judge(self, container: Container) -> Wanted | str:
         """What a container is to be registered as, or why it cannot be."""
-        if self._reached is None:
-            self._reached = self._find_reached()
         try:
             return read_wanted(container, self._reached)
         except ValueError as exc:
@@ -247,7 +295,8 @@ class Agent:
         if own and (container is None or container.network_mode != "host"):
             return Reached()
         ip, _ = socket.look(place.endpoints)
-        return Reached(host_ip=ip)
+        # a name that cannot be resolved for a moment moves nobody
+        return Reached(host_ip=ip) if ip else self._reached
 
     def _register(self, container: Container, wanted: Wanted) -> None:
         checkup = Checkup(container.health)
@@ -265,7 +314,9 @@ class Agent:
         registration = assemble(
             key, settings, surroundings, registrations=self._registrations, wake=signals.wake
         )
-        self._kept[container.id] = Kept(container.name, wanted, registration, checkup)
+        self._kept[container.id] = Kept(
+            container.name, wanted, registration, checkup, container.stop_number
+        )
         # it runs already
         registration.begin()
         registration.start()
@@ -286,16 +337,38 @@ class Agent:
     def _note_signal(self, event: Event) -> None:
         """A container that is told to end is drained while it still can be."""
         kept = self._kept.get(event.container)
-        if kept is None or kept.registration.leaving:
+        if kept is None or kept.registration.leaving or event.signal != kept.stop_number:
             return
-        container = self._engine.inspect(event.container)
-        if container is not None and event.signal == container.stop_number:
-            log.info("container %s was told to end; draining", kept.name)
-            kept.told_at = self._clock()
-            kept.registration.leave()
+        log.info("container %s was told to end; draining", kept.name)
+        kept.told_at = self._clock()
+        kept.registration.leave()
+
+    def _attend(self) -> None:
+        """Take out whose port is silent while no engine says whether its container still runs.
+
+        An engine that was killed ends its containers when it is started again, and starts them at
+        each other's addresses before it answers anybody.
+        """
+        if not self._settings.asks_port:
+            return
+        staying = [
+            one
+            for one in self._kept.values()
+            if not one.registration.leaving
+            and (one.checkup.has_listened or not one.wanted.is_checked or one.wanted.health_path)
+        ]
+        silent = find_silent([one.wanted.address for one in staying], within_s=ATTEND_S)
+        for kept in staying:
+            if kept.wanted.address in silent:
+                text = "container %s: nothing listens at %s while no engine answers; taking it out"
+                log.warning(text, kept.name, kept.wanted.address)
+                kept.registration.leave()
+                kept.registration.hurry()
 
     def _clear(self) -> None:
         """Forget what has been taken out, and look whether it has come again."""
+        if self._is_alone:
+            return
         for name, kept in list(self._kept.items()):
             is_left_alone = kept.told_at and self._clock() < kept.told_at + GRACE_S
             if kept.registration.over and not is_left_alone:
@@ -310,16 +383,22 @@ class Agent:
             self._trouble = ""
         elif isinstance(fault, EngineDenied) and not self._was_heard:
             raise fault
-        elif str(fault) != self._trouble:
+        else:
+            is_other = isinstance(fault, EngineDenied) and str(fault) != self._trouble
+            if is_other or not self._trouble:
+                log.warning("%s; trying on, registrations stay while their ports answer", fault)
             self._trouble = str(fault)
-            log.warning("%s; trying on, what is registered stays so", fault)
 
     def _end(self, signal: str) -> int:
-        text = "%s: %d registrations stay for %d s, for the next agent on this host"
-        log.info(text, signal, len(self._kept), self._settings.model.ttl_s)
         self._stopped.set()
+        staying = [one for one in self._kept.values() if not one.registration.leaving]
+        text = "%s: %d registrations stay for %d s, for the next agent on this host"
+        log.info(text, signal, len(staying), self._settings.model.ttl_s)
         for kept in self._kept.values():
-            kept.registration.abandon()
+            if kept.registration.leaving:
+                kept.registration.hurry()
+            else:
+                kept.registration.abandon()
         give_up_at = self._clock() + LEAVE_S
         for kept in self._kept.values():
             kept.registration.join(max(0.0, give_up_at - self._clock()))

@@ -99,12 +99,16 @@ class Container:
 
     @property
     def stop_number(self) -> int:
-        """The signal that asks it to end, as a number; an image may write it in three ways."""
-        text = self.stop_signal
+        """The signal that asks it to end, as a number; an image may write it in several ways.
+
+        As Docker reads it: ``3``, ``QUIT``, ``SIGQUIT``, and ``SIGRTMIN+3`` for systemd.
+        """
+        text = self.stop_signal.upper().removeprefix("SIG")
         if text.isdecimal():
             return int(text)
-        name = text if text.startswith("SIG") else f"SIG{text}"
-        return int(signal.Signals.__members__.get(name, signal.SIGTERM))
+        found = re.fullmatch(r"([A-Z0-9]+)((?:\+|-)[0-9]{1,2})?", text)
+        name, offset = found.groups() if found else ("", None)
+        return int(signal.Signals.__members__.get(f"SIG{name}", signal.SIGTERM)) + int(offset or 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,7 +267,7 @@ def _milliseconds(text: str) -> int:
     offset = "+00:00" if found[3] == "Z" else found[3]
     try:
         at = datetime.fromisoformat(found[1] + offset).astimezone(UTC)
-    except ValueError:
+    except (ValueError, OverflowError):
         return 0
     return int(at.timestamp()) * 1000 + int((found[2] or "0").ljust(3, "0")[:3])
 

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 from urllib.parse import urlsplit
 
-from registrar.containers import Container
+from registrar.containers import LABELS, Container
 from registry.faults import EngineDenied, EngineUnreachable, SettingsInvalid
 
 if TYPE_CHECKING:
@@ -88,9 +88,13 @@ class Engine:
             self._opened.close()
 
     def containers(self) -> tuple[str, ...]:
-        """The ids of all containers that run, or are paused."""
+        """The ids of all containers that run, or are paused, and carry a label of ours."""
         found = self._ask(lambda client: client.api.containers(trunc=False))
-        return tuple(one["Id"] for one in found if isinstance(one.get("Id"), str))
+        return tuple(
+            one["Id"]
+            for one in found
+            if isinstance(one.get("Id"), str) and any(map((one.get("Labels") or {}).get, LABELS))
+        )
 
     def inspect(self, container: str) -> Container | None:
         """One container; None if there is none."""
@@ -99,7 +103,7 @@ class Engine:
 
     @contextmanager
     def follow(self) -> Iterator[Iterator[Event]]:
-        """The events of all containers, from now on; they end when the engine ends.
+        """The events of all containers, from now on; when the engine ends, it is unreachable.
 
         Everything that happened before it was entered is told by ``containers``.
         """
@@ -117,7 +121,7 @@ class Engine:
         while True:
             document = self._ask(lambda _: next(stream, None))
             if document is None:
-                return
+                raise EngineUnreachable(f"the Docker engine at {self.url} has hung up")
             event = read_event(document)
             if event is not None:
                 yield event

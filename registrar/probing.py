@@ -1,12 +1,15 @@
 """One question to a service, and its answer as a sentence. IO, within one deadline."""
 
+import errno
 import http.client
 import io
+import selectors
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from email.message import Message
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, cast
 
 from registry.records import Address
 
@@ -40,6 +43,26 @@ def ask_port(address: Address, *, within_s: float) -> Answer:
             return Answer(passed=True, words=f"{address} accepts connections")
     except OSError as exc:
         return Answer(passed=False, words=_explain(exc, address, within_s=within_s))
+
+
+def find_silent(addresses: Iterable[Address], *, within_s: float) -> set[Address]:
+    """Those of several addresses that accept no connection; all are asked at the same time."""
+    silent = set(addresses)
+    ends_at = time.monotonic() + within_s
+    with ExitStack() as links, selectors.DefaultSelector() as waiting:
+        for address in sorted(silent, key=str):
+            family = socket.AF_INET6 if ":" in address.ip else socket.AF_INET
+            link = links.enter_context(socket.socket(family, socket.SOCK_STREAM))
+            link.setblocking(False)  # noqa: FBT003 - the library's
+            if link.connect_ex((address.ip, address.port)) in {0, errno.EINPROGRESS}:
+                waiting.register(link, selectors.EVENT_WRITE, address)
+        while waiting.get_map() and (left_s := ends_at - time.monotonic()) > 0:
+            for found, _ in waiting.select(left_s):
+                link = cast("socket.socket", found.fileobj)
+                waiting.unregister(link)
+                if not link.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+                    silent.discard(found.data)
+    return silent
 
 
 def ask_path(path: str) -> Ask:

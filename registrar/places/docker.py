@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from registrar.containers import Container, published_at
+from registrar.containers import HOST_NETWORK, Container, published_at
 from registrar.engine import Engine, is_mounted
 from registry.faults import PlaceUnknown
 
@@ -40,8 +40,8 @@ def look(ip: str, port: int, *, url: str = "") -> tuple[str, int]:
         url: As ``DOCKER_HOST``.
 
     Returns:
-        Nothing where no engine is mounted, and where the port is not published: then the container
-        is reached at its own address.
+        Nothing where no engine is mounted or no port is known, and where the port is not published:
+        then the container is reached at its own address.
 
     Raises:
         PlaceUnknown: The port is published, and the host's ip is not known; or our own container is
@@ -49,7 +49,7 @@ def look(ip: str, port: int, *, url: str = "") -> tuple[str, int]:
         EngineUnreachable, EngineDenied: The engine does not say.
         SettingsInvalid: The package that asks it is not installed.
     """
-    if not is_mounted(url):
+    if not port or not is_mounted(url):
         return "", 0
     own = own_id()
     if not own:
@@ -71,6 +71,9 @@ def read_place(own: str, ip: str, port: int, *, inspect: Inspect) -> tuple[str, 
         address = published_at(container, port, host_ip=ip)
     except ValueError as exc:
         raise PlaceUnknown(str(exc)) from exc
+    if container.network_mode == HOST_NETWORK:
+        # nothing is published, and nothing has to be
+        return "", 0
     if address is None:
         log.warning(
             "a Docker socket is mounted, and port %d of this container is not published;"

@@ -410,3 +410,65 @@ def test_who_was_silent_for_long_does_not_take_the_address_back_only_to_leave() 
 def test_who_was_never_registered_has_nothing_to_say() -> None:
     with pytest.raises(LeaseLost):
         Stage().keep().write_draining()
+
+
+@pytest.mark.parametrize(
+    ("left", "state"),
+    [
+        # an agent that is started again finds what the one before has left
+        (InstanceRecord(ADDRESS, State.READY, "1970-01-01T00:00:00Z", TTL_S), State.READY),
+        # nobody has said yet that it is healthy, or somebody has said that it leaves
+        (InstanceRecord(ADDRESS, State.STARTING, "1970-01-01T00:00:00Z", TTL_S), State.STARTING),
+        (InstanceRecord(ADDRESS, State.DRAINING, "1970-01-01T00:00:00Z", TTL_S), State.STARTING),
+        # it was somewhere else
+        (
+            InstanceRecord(Address("10.0.0.9", 8080), State.READY, "1970-01-01T00:00:00Z", TTL_S),
+            State.STARTING,
+        ),
+    ],
+)
+def test_what_an_earlier_process_has_registered_goes_on_as_it_was(
+    left: InstanceRecord, state: State
+) -> None:
+    stage = Stage()
+    stage.store.write(RAW, left.dump(), lease=stage.store.grant(TTL_S).id)
+
+    keep = stage.run_until(1)
+
+    record = InstanceRecord.parse(stage.store.entries[RAW].value)
+    assert (record.address, record.state) == (ADDRESS, state)
+    assert keep.wished is state
+    # on a lease of our own: the one before is nobody's to refresh
+    assert stage.store.entries[RAW].lease == keep.held.lease
+
+
+def test_who_goes_on_was_registered_when_the_first_one_was() -> None:
+    stage = Stage()
+    left = InstanceRecord(ADDRESS, State.READY, "1969-12-31T00:00:00Z", TTL_S)
+    stage.store.write(RAW, left.dump(), lease=stage.store.grant(TTL_S).id)
+
+    stage.run_until(1)
+
+    assert InstanceRecord.parse(stage.store.entries[RAW].value) == left
+
+
+@pytest.mark.parametrize("value", [b"10.9.9.9:x", b"{", b"\xff"])
+def test_what_cannot_be_read_is_written_over(value: bytes) -> None:
+    stage = Stage()
+    stage.store.write(RAW, value)
+
+    stage.run_until(1)
+
+    assert InstanceRecord.parse(stage.store.entries[RAW].value).address == ADDRESS
+
+
+def test_what_was_left_is_looked_for_once_the_registry_answers() -> None:
+    stage = Stage()
+    left = InstanceRecord(ADDRESS, State.READY, "1969-12-31T00:00:00Z", 60)
+    stage.store.write(RAW, left.dump(), lease=stage.store.grant(60).id)
+    stage.down()
+    stage.time.at(5, stage.store.restart)
+
+    stage.run_until(10)
+
+    assert stage.state() is State.READY

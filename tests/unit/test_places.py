@@ -1,8 +1,11 @@
 """Included: which source's answer is taken. The last source is asked about real addresses."""
 
+from pathlib import Path
+
 import pytest
 
-from registrar.places import PlaceSettings, Source, find_place, given, socket
+from registrar.containers import Container
+from registrar.places import PlaceSettings, Source, docker, find_place, given, socket
 from registry.faults import PlaceUnknown
 from registry.records import Address
 
@@ -64,3 +67,105 @@ def test_an_endpoint_without_a_route_is_passed_over() -> None:
 
     assert socket.look(endpoints) == ("127.0.0.1", 0)
     assert socket.look(endpoints[:2]) == ("", 0)
+
+
+ID = "16244e385446a397f3317b08dcb18e2be636ebb78a6bfc2efa3d49a7538ffae5"
+OTHER = "c" * 64
+
+HOST_MOUNTS = (
+    f"120 92 0:5 / /var/lib/docker/containers/{OTHER}/mounts/shm rw - tmpfs shm rw\n"
+    f"121 92 0:6 / /var/lib/docker/overlay2/{OTHER}/merged rw - overlay overlay rw\n"
+)
+
+MOUNTED = "121 92 254:0 {folder}/{id}/{file} /etc/{file} rw,relatime - ext4 /dev/vda rw\n"
+
+
+def mountinfo(folder: str, file: str = "hostname", container: str = ID) -> str:
+    """What the kernel says inside a container, and the usual beside it."""
+    mounted = MOUNTED.format(folder=folder, id=container, file=file)
+    return f"92 91 0:40 / / rw,relatime - overlay overlay rw\n{mounted}"
+
+
+@pytest.mark.parametrize(
+    ("mounts", "cgroup", "own"),
+    [
+        (mountinfo("/var/lib/docker/containers"), "0::/\n", ID),
+        (mountinfo("/srv/docker\\040data/containers", "hosts"), "", ID),
+        (mountinfo("/var/lib/docker/containers", "resolv.conf"), "", ID),
+        # podman
+        (f"9 8 0:1 /overlay-containers/{ID}/userdata/hostname /etc/hostname rw - x y rw\n", "", ID),
+        # nothing of ours is mounted: the cgroup's word counts
+        ("", f"9:name=systemd:/docker/{ID}\n8:pids:/docker/{ID}\n", ID),
+        ("", f"0::/system.slice/docker-{ID}.scope\n", ID),
+        ("", f"0::/user.slice/user@1000.service/libpod-{ID}.scope/container\n", ID),
+        # the host: what is mounted there for its containers is not mounted at our own files
+        (HOST_MOUNTS, "0::/user.slice/user-1000.slice/session-1.scope\n", ""),
+        ("", "", ""),
+    ],
+)
+def test_the_kernel_says_in_which_container_we_are(
+    tmp_path: Path, mounts: str, cgroup: str, own: str
+) -> None:
+    files = (tmp_path / "mountinfo", tmp_path / "cgroup")
+    for file, text in zip(files, (mounts, cgroup), strict=True):
+        file.write_text(text)
+
+    signs = [sign for _, sign in docker.SIGNS]
+
+    assert docker.own_id(list(zip(files, signs, strict=True))) == own
+
+
+def test_files_that_are_not_there_say_nothing(tmp_path: Path) -> None:
+    [(_, sign), _] = docker.SIGNS
+    (tmp_path / "bytes").write_bytes(b"\xff\xfe")
+
+    assert docker.own_id([(tmp_path / "none", sign), (tmp_path / "bytes", sign)]) == ""
+
+
+def own(**more: object) -> Container:
+    return Container(ID, "shop-web-1", **more)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("container", "ip", "expected"),
+    [
+        (own(published={8000: ("0.0.0.0", 32768)}), "10.0.0.7", ("10.0.0.7", 32768)),  # noqa: S104
+        (own(published={8000: ("127.0.0.1", 32768)}), "", ("127.0.0.1", 32768)),
+        (own(published={8000: ("127.0.0.1", 32768)}), "10.0.0.7", ("127.0.0.1", 32768)),
+        (own(published={9000: ("127.0.0.1", 32768)}), "10.0.0.7", ("", 0)),
+        (own(network_mode="host"), "", ("", 0)),
+    ],
+)
+def test_the_published_port_is_read(
+    container: Container, ip: str, expected: tuple[str, int]
+) -> None:
+    assert docker.read_place(ID, ip, 8000, inspect=lambda _: container) == expected
+
+
+def test_only_who_could_have_published_a_port_is_told_to(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    docker.read_place(ID, "", 8000, inspect=lambda _: own(network_mode="host"))
+    assert caplog.text == ""
+
+    docker.read_place(ID, "", 8000, inspect=lambda _: own(network_mode="bridge"))
+    assert "port 8000 of this container is not published" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("container", "sentence"),
+    [
+        (None, f"has no container {ID[:12]}, which is ours; mount the socket of the engine that"),
+        (own(published={8000: ("::", 32768)}), "published as port 32768 of the host, and nothing"),
+        (own(published={8000: ("nowhere", 32768)}), "nowhere"),
+    ],
+)
+def test_what_the_engine_cannot_say_is_a_fault(container: Container | None, sentence: str) -> None:
+    with pytest.raises(PlaceUnknown, match=sentence):
+        docker.read_place(ID, "", 8000, inspect=lambda _: container)
+
+
+def test_without_a_port_no_engine_is_asked(tmp_path: Path) -> None:
+    (tmp_path / "docker.sock").touch()
+
+    assert docker.look("10.0.0.7", 0, url=f"unix://{tmp_path}/docker.sock") == ("", 0)
