@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
 
-.PHONY: demo test lint unit fast bench fuzz torture torture-short clean
+.PHONY: demo test lint unit fast bench fuzz torture torture-short images clean
 
 demo: $(VENV)/.standalone
 	$(BIN)/branchfront demo
@@ -29,6 +29,14 @@ torture: $(VENV)/.test
 
 torture-short: $(VENV)/.test
 	$(BIN)/python -m tests.torture --short
+
+# Both images for docker-compose.yml; other bases, and another index of packages, by the same variables as there.
+images:
+	docker build --file docker/frontend.Dockerfile $(call given,NGINX_IMAGE $(PIP)) --tag branchfront/frontend .
+	docker build --file docker/registrar.Dockerfile $(call given,PYTHON_IMAGE $(PIP)) --tag branchfront/registrar .
+
+PIP := PIP_INDEX_URL PIP_EXTRA_INDEX_URL PIP_TRUSTED_HOST
+given = $(foreach name,$(1),$(if $($(name)),--build-arg $(name)))
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

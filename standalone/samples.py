@@ -1,10 +1,12 @@
 """Two small services to try things with: ``web``, a page for people, and ``api``, JSON.
 
 ``python -m standalone.samples`` reads NAME, SERVICE and PORT, as the registrar that starts it does.
+It listens on loopback, or on BIND: 0.0.0.0 in a container.
 """
 
 import json
 import os
+import socket
 import sys
 import threading
 import time
@@ -81,8 +83,8 @@ def title(branch: str, service: str) -> str:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True  # an idle browser does not keep us from ending
 
-    def __init__(self, port: int, sample: Sample) -> None:
-        super().__init__(("127.0.0.1", port), _Requests)
+    def __init__(self, ip: str, port: int, sample: Sample) -> None:
+        super().__init__((ip, port), _Requests)
         self.sample = sample
 
 
@@ -117,11 +119,14 @@ def main() -> None:
     """Serve until SIGTERM; with LINKED, also until stdin ends, so as not to outlive a demo."""
     environ = os.environ
     links = json.loads(environ.get("LINKS", "{}"))
-    address = f"127.0.0.1:{environ['PORT']}"
-    sample = Sample(environ["NAME"], environ["SERVICE"], address, links)
+    ip = environ.get("BIND", "127.0.0.1")
+    # a container's host name is its id
+    host = socket.gethostname() if "BIND" in environ else ip
+    instance = f"{host}:{environ['PORT']}"
+    sample = Sample(environ["NAME"], environ["SERVICE"], instance, links)
     if environ.get("LINKED"):
         threading.Thread(target=_end_with_stdin, daemon=True).start()
-    _Server(int(environ["PORT"]), sample).serve_forever()
+    _Server(ip, int(environ["PORT"]), sample).serve_forever()
 
 
 def _end_with_stdin() -> None:

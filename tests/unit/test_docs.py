@@ -43,6 +43,25 @@ SECTIONS = {
 """The tables of settings, each with the programs that have them."""
 
 
+CONTAINERS = (ROOT / "docs" / "containers.md").read_text()
+
+QUOTED = re.findall(
+    r"^From \[`([^`]+)`\].*?:\n\n```\w+\n(.*?)```$", CONTAINERS, re.MULTILINE | re.DOTALL
+)
+"""Files that docs/containers.md quotes, with what it quotes of each."""
+
+
+@pytest.mark.parametrize(("path", "text"), QUOTED)
+def test_what_is_quoted_of_an_example_stands_there(path: str, text: str) -> None:
+    assert text in (ROOT / path).read_text()
+
+
+def test_each_way_to_register_is_quoted() -> None:
+    quoted = {path.split("/")[2] for path, _ in QUOTED}
+
+    assert quoted == {folder.name for folder in (ROOT / "docs" / "examples").iterdir()}
+
+
 def section(title: str) -> str:
     """The text below a heading of README, up to the next one."""
     return re.split(r"^## ", README.split(f"## {title}\n")[1], flags=re.MULTILINE)[0]

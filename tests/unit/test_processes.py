@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from regenerator.processes import reap, title
 from standalone.processes import Process, end, left_behind, nginx_left_behind
 from tests.etcd_server import wait_until
 
@@ -83,3 +84,17 @@ def test_one_that_has_ended_needs_no_ending() -> None:
         wait_until(lambda: gone.poll() is not None)
 
     assert end([Process(gone.pid, ("true",))]) == []
+
+
+def test_what_has_ended_and_is_ours_to_wait_for_is_no_zombie_for_long() -> None:
+    """As a container's first process the regenerator inherits the workers of a killed master."""
+    ended = os.posix_spawn("/bin/sh", ["sh", "-c", "exit 3"], {})
+    wait_until(lambda: not title(ended))
+    assert Path(f"/proc/{ended}").exists()
+
+    with sleeping() as lives:
+        # one that lives is not waited for, and what is gone or somebody else's is no trouble
+        reap([ended, lives.pid, 1, 2**22 + 1])
+
+        assert not Path(f"/proc/{ended}").exists()
+        assert lives.poll() is None
