@@ -232,7 +232,11 @@ def _check_hand_written(key: RouteKey) -> None:
 
 
 def _evicted(held: Iterable[_Held]) -> dict[bytes, Rejection]:
-    """The leased routes whose address a newer lease of another branch holds."""
+    """The leased routes whose address a newer lease of another branch, or container, holds.
+
+    Two services of one container may share an address. Those of two containers cannot: the
+    older one has left without a word, and its address was given to the other.
+    """
     newest: dict[Address, _Held] = {}
     rivals: list[_Held] = []
     for one in held:
@@ -245,13 +249,27 @@ def _evicted(held: Iterable[_Held]) -> dict[bytes, Rejection]:
     evicted: dict[bytes, Rejection] = {}
     for one in rivals:
         holder = newest[one.instance.address]
-        if holder.owner.branch != one.owner.branch:
+        if _has_moved_in(holder, one):
             reason = (
                 f"address {one.instance.address} was registered later by branch"
                 f" {holder.owner.branch!r}"
             )
+            if holder.owner.branch == one.owner.branch:
+                reason += f" service {holder.owner.service!r}, in another container"
             evicted[one.key] = Rejection(shown(one.key), reason)
     return evicted
+
+
+def _has_moved_in(holder: _Held, former: _Held) -> bool:
+    """Whether an address that two leased routes have is the holder's alone by now."""
+    if holder.owner.branch != former.owner.branch:
+        return True
+    containers = [RouteKey("", "", one.instance.name).container for one in (holder, former)]
+    return (
+        holder.owner.service != former.owner.service
+        and all(containers)
+        and containers[0] != containers[1]
+    )
 
 
 def _labels(

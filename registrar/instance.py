@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from registrar.bell import Bell
@@ -21,13 +22,16 @@ from registrar.probing import Ask, ask_path, ask_port
 from registrar.registration import Patience, Registration
 from registrar.served import probe_frontends, unreached
 from registrar.settings import RegistrarSettings
-from registry.faults import Fault
+from registry.faults import Fault, StoreUnreachable
 from registry.keys import RouteKey
 from registry.records import Address, InstanceRecord
 from registry.registrations import Registered, Registrations
 
 ID_BYTES = 6
 """Of chance in an instance's id: no two of a host's containers ever share one."""
+
+URL_FIRST_S, URL_MOST_S = 0.5, 30.0
+"""Between two looks for a first frontend, which as a rule is being started as well; then longer."""
 
 HOST_NAME_MAX = 64
 """As long as Linux lets a host name be."""
@@ -97,7 +101,7 @@ def assemble(
         wake: Called whenever whoever waits for it should look again.
     """
     bell = Bell()
-    herald = Herald(registrations, settings, instance=key.instance)
+    herald = Herald(registrations, settings, instance=key.instance, is_over=lambda: bell.stopped)
     keep = Keep(
         registrations,
         key,
@@ -156,8 +160,15 @@ class Herald(Listener):
         settings: RegistrarSettings,
         *,
         instance: str,
+        is_over: Callable[[], bool],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """Starts nothing.
+
+        Args:
+            is_over: Whether there is nothing to tell any more.
+        """
+        self._is_over = is_over
         self._registrations = registrations
         self._settings = settings
         self._instance = instance
@@ -192,19 +203,30 @@ class Herald(Listener):
             thread.start()
 
     def _tell_url(self) -> None:
-        """Say under which URL the service is reached, once it is known."""
+        """Say under which URL the service is reached, as soon as a frontend has reported one."""
         registrations, settings = self._registrations, self._settings
         branch, service, words = settings.branch, settings.service, self._words()
+        pause_s = URL_FIRST_S
         try:
             book = host_book(registrations, default_service=settings.reach.default_service)
             hosts = book.of(branch, service)
-            if hosts.url:
-                log.info("reached at %s", hosts.url, extra=words)
-            else:
-                label = hosts.labels[-1]
-                log.info("host label %s; no frontend has reported yet", label, extra=words)
             for conflict in book.conflicts(branch, service):
                 log.warning("%s", conflict, extra=words)
+            if not hosts.url:
+                label = hosts.labels[-1]
+                log.info("host label %s; no frontend has reported yet", label, extra=words)
+            while not (hosts.url or self._is_over()):
+                time.sleep(pause_s)
+                pause_s = min(2 * pause_s, URL_MOST_S)
+                # a registry that is away for a moment will be asked again
+                with suppress(StoreUnreachable):
+                    if registrations.frontends():
+                        default = settings.reach.default_service
+                        hosts = host_book(registrations, default_service=default).of(
+                            branch, service
+                        )
+            if hosts.url:
+                log.info("reached at %s", hosts.url, extra=words)
         except (Fault, ValueError) as fault:
             log.warning("the URL is not known: %s", fault, extra=words)
 

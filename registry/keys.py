@@ -35,6 +35,15 @@ class RouteKey(NamedTuple):
     service: str
     instance: str = ""
 
+    @property
+    def container(self) -> str:
+        """What stands before the last hyphen of the instance; empty if it has none.
+
+        A registrar writes the name of its container, or host, there. Behind it stands what tells
+        its starts apart.
+        """
+        return self.instance.rpartition("-")[0]
+
 
 class ClaimKey(NamedTuple):
     """Where a branch and service say which labels are theirs."""

@@ -5,10 +5,12 @@ certificates from the environment (with ``REQUESTS_CA_BUNDLE`` set, ``verify`` i
 thread has connections of its own, and so has each watch.
 """
 
+import socket
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 from weakref import WeakSet
 
 from requests import PreparedRequest, Response
@@ -29,6 +31,10 @@ BODY_TIMEOUTS = 5
 
 READ_BYTES = 1 << 20
 """Read at most this much at once: a list of 6 MB in a few pieces."""
+
+KEEPALIVE_S, KEEPALIVE_PAUSE_S, KEEPALIVE_TRIES = 5, 2, 3
+"""A watch says nothing for minutes; a peer that went without a word, its host's power cut or its
+address somebody else's by now, is found out after 11 s at most, by the kernel alone."""
 
 _OK = 200
 
@@ -53,6 +59,35 @@ class EtcdSettings:
     key: str = ""
 
 
+class Connections(HTTPAdapter):
+    """Connections to the endpoints, on which the kernel asks whether the other end is there."""
+
+    def __init__(self, endpoints: int = 1) -> None:
+        super().__init__(pool_connections=endpoints, pool_maxsize=1)
+
+    def init_poolmanager(self, *arguments: Any, **named: Any) -> None:
+        """As ``requests`` does, with options of ours for each socket."""
+        super().init_poolmanager(*arguments, **named, socket_options=_socket_options())
+
+
+def _socket_options() -> list[tuple[int, int, int]]:
+    options = [
+        # urllib3's own default: a request goes out at once
+        (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
+        (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    ]
+    pace = {
+        "TCP_KEEPIDLE": KEEPALIVE_S,
+        "TCP_KEEPINTVL": KEEPALIVE_PAUSE_S,
+        "TCP_KEEPCNT": KEEPALIVE_TRIES,
+    }
+    # macOS has another name for the first of them
+    known = {name: seconds for name, seconds in pace.items() if hasattr(socket, name)}
+    return options + [
+        (socket.IPPROTO_TCP, getattr(socket, name), number) for name, number in known.items()
+    ]
+
+
 class Transport:
     """Sends requests and reads answers. Thread safe; make it after a fork, not before.
 
@@ -71,7 +106,7 @@ class Transport:
         self._settings = settings
         self._clock = clock
         self._local = threading.local()
-        self._adapters: WeakSet[HTTPAdapter] = WeakSet()
+        self._adapters: WeakSet[Connections] = WeakSet()
 
     def ask(self, path: str, content: bytes, *, endpoint: str, token: str) -> bytes:
         """Send a request and read the whole answer.
@@ -82,7 +117,7 @@ class Transport:
         """
         adapter = getattr(self._local, "adapter", None)
         if adapter is None:
-            adapter = HTTPAdapter(pool_connections=len(self._settings.endpoints), pool_maxsize=1)
+            adapter = Connections(len(self._settings.endpoints))
             self._local.adapter = adapter
             self._adapters.add(adapter)
         response = self.post(path, content, adapter=adapter, endpoint=endpoint, token=token)

@@ -10,13 +10,13 @@ from types import TracebackType
 from typing import Self
 
 from requests import Response
-from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from registry.failures import explain, fault_of
 from registry.faults import StoreUnreachable
 from registry.gateway import Gateway
 from registry.refusals import Refused, Verdict
+from registry.transport import Connections
 from registry.wire import Batch, Lines, Opened, parse_message, understand, watch_body
 
 
@@ -113,7 +113,7 @@ class Following:
         self._endpoint = endpoint
         self._token = token
         # connections of its own: a watch keeps one busy for as long as it lives
-        self._adapter = HTTPAdapter(pool_connections=1, pool_maxsize=1)
+        self._adapter = Connections()
         response = gateway.transport.post(
             "watch",
             watch_body(prefix, from_revision=from_revision),

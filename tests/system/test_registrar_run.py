@@ -49,6 +49,15 @@ def run(place: Place, script: str = UNTIL_TERM, **environ: str) -> Registrar:
     return Registrar(["run", "--", "sh", "-c", script], place.instance_environ(**environ))
 
 
+def test_the_url_is_told_as_soon_as_a_frontend_has_reported(place: Place) -> None:
+    """Both are being started, as a rule; the registrar was sooner."""
+    with run(place) as registrar:
+        registrar.wait_said("no frontend has reported yet")
+        assert "reached at" not in registrar.log
+        place.report("late")
+        registrar.wait_said("reached at http://feature-login.dev.example.com:8080")
+
+
 def test_a_service_is_registered_while_its_command_runs(place: Place) -> None:
     with run(place) as registrar:
         entry = place.wait_registered()

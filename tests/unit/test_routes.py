@@ -190,12 +190,40 @@ def test_what_a_hand_wrote_neither_evicts_nor_is_evicted(old_lease: int, new_lea
     assert table.rejections == ()
 
 
-def test_services_of_one_branch_may_share_an_address() -> None:
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("i", "i"), ("box-1", "box-2"), ("10.0.0.1:80", "box-2"), ("a-b-1", "a-b-2")],
+)
+def test_services_of_one_container_may_share_an_address(one: str, other: str) -> None:
     table = table_of(
-        route("main", "web", "i", at=1, lease=7), route("main", "api", "i", at=2, lease=7)
+        route("main", "web", one, at=1, lease=7), route("main", "api", other, at=2, lease=8)
     )
 
     assert addresses_of(table, "main", "web") == addresses_of(table, "main", "api") != []
+
+
+def test_another_container_of_the_branch_that_got_the_address_evicts_who_had_it() -> None:
+    """As after a reboot: containers of one project get each other's addresses."""
+    older = route("main", "web", "one-1", at=1, lease=7)
+    newer = route("main", "api", "two-1", at=2, lease=8)
+
+    for arrival in ((older, newer), (newer, older)):
+        table = table_of(*arrival)
+        assert addresses_of(table, "main", "web") == []
+        assert addresses_of(table, "main", "api") == ["10.0.0.1:8080"]
+        assert reasons_of(table) == {
+            "routes/main/web/one-1": "address 10.0.0.1:8080 was registered later by branch 'main'"
+            " service 'api', in another container"
+        }
+
+
+def test_another_instance_of_the_same_service_puts_nobody_out() -> None:
+    table = table_of(
+        route("main", "web", "one-1", at=1, lease=7), route("main", "web", "two-1", at=2, lease=8)
+    )
+
+    assert addresses_of(table, "main", "web") != []
+    assert table.rejections == ()
 
 
 @pytest.mark.parametrize(
