@@ -30,10 +30,10 @@ torture: $(VENV)/.test
 torture-short: $(VENV)/.test
 	$(BIN)/python -m tests.torture --short
 
-# Both images for docker-compose.yml; other bases, and another index of packages, by the same variables as there.
+# Both images for docker-compose.yml; other names, bases, and another index of packages, by the same variables as there.
 images:
-	docker build --file docker/frontend.Dockerfile $(call given,NGINX_IMAGE $(PIP)) --tag branchfront/frontend .
-	docker build --file docker/registrar.Dockerfile $(call given,PYTHON_IMAGE $(PIP)) --tag branchfront/registrar .
+	docker build --file docker/frontend.Dockerfile $(call given,NGINX_IMAGE $(PIP)) --tag $(or $(FRONTEND_IMAGE),branchfront/frontend) .
+	docker build --file docker/registrar.Dockerfile $(call given,PYTHON_IMAGE $(PIP)) --tag $(or $(REGISTRAR_IMAGE),branchfront/registrar) .
 
 PIP := PIP_INDEX_URL PIP_EXTRA_INDEX_URL PIP_TRUSTED_HOST
 given = $(foreach name,$(1),$(if $($(name)),--build-arg $(name)))

@@ -35,12 +35,11 @@ FROM base
 COPY --from=build /opt/branchfront /opt/branchfront
 # The user nginx of the official image, by number: so that whoever forbids root can tell.
 RUN install -d -o 101 -g 101 -m 0700 /var/lib/branchfront
-# The access log goes to the container's log, which the engine keeps and rotates: nothing would rotate a file in the volume.
-# By way of PID 1, because nginx's own stdout is where the regenerator reads why it did not start.
+# The access log stays in the volume, where the regenerator bounds it. In the container's log it would end all service as soon as
+# nobody reads that: nginx waits for its log, and an engine that hangs, or a slow driver, keeps it waiting.
 ENV PATH=/opt/branchfront/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
     STATE=/var/lib/branchfront \
-    NGINX=/usr/sbin/nginx \
-    ACCESS_LOG=/proc/1/fd/1
+    NGINX=/usr/sbin/nginx
 # Generations: what was served last is served again after a start, be there a registry or not.
 VOLUME /var/lib/branchfront
 USER 101:101

@@ -43,7 +43,8 @@ problem() { _problems="${_problems:+$_problems; }$1"; }
 # now: hundredths of a second since the machine started, in $_now
 now() {
   read -r _now _rest </proc/uptime
-  _now=${_now%.*}${_now#*.}
+  # a one before the fraction, which would be octal otherwise
+  _now=$((${_now%.*} * 100 + 1${_now#*.} - 100))
 }
 
 # seconds HUNDREDTHS: as sleep, curl and people read them, in $_seconds
@@ -930,10 +931,15 @@ while
   [ "$_caught" != "$_seen" ]
 do
   # that may have been the signal's number, or COMMAND's own code
+  # one that still runs has not been told of yet
   _before=$_code
+  kill -0 "$_command" 2>/dev/null && _before=
 done
 # 127: it had been told already
 [ "$_code" != 127 ] || _code=${_before:-127}
 _command=
-[ -n "$_leaving" ] || take_out
+if [ -z "$_leaving" ]; then
+  log "the command has ended with $_code"
+  take_out
+fi
 exit "$_code"

@@ -85,6 +85,7 @@ class Daemon:
                 self._regenerate()
             else:
                 self._guard.rest()
+                self._proxy.rest()
         self._guard.write_down()
         self._proxy.stop()
 

@@ -22,6 +22,9 @@ START_S = 15.0
 STOP_S = 3.0
 """For requests in flight when all is stopped; what is left then is cut off."""
 
+LOG_MOST_BYTES = 64 << 20
+"""About 150,000 requests in the access log; with the one before it twice as much."""
+
 _RETIRING = "shutting down"
 _LINKED = "conf.d/nginx.conf"
 
@@ -176,6 +179,18 @@ class Nginx:
         self._error_log.mark()
         self._signal(signal.SIGHUP)
 
+    def rotate_logs(self) -> None:
+        """Put a log of the state folder aside that has grown too large, in place of the last one.
+
+        nginx bounds none of its logs, and a disk that is full serves nobody.
+        """
+        large = [log for log in (self._state / "logs").glob("*.log") if _size(log) > LOG_MOST_BYTES]
+        for log in large:
+            with suppress(OSError):
+                log.replace(log.with_name(f"{log.name}.1"))
+        if large:
+            self._signal(signal.SIGUSR1)
+
     def objection(self) -> str:
         """Why nginx stays with its old configuration; empty while it is still trying."""
         said = self._error_log.grave()
@@ -225,6 +240,13 @@ class Nginx:
     def _last_words(self) -> str:
         said = (self._state / "logs" / "nginx.out").read_text(errors="replace").splitlines()
         return next(iter(grave(said) or self._error_log.grave() or said[-1:]), "it said nothing")
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def _environ() -> dict[str, str]:

@@ -70,7 +70,7 @@ def reap(pids: Iterable[int]) -> None:
     for pid in pids:
         if not title(pid):
             with suppress(ChildProcessError):
-                os.waitpid(pid, 0)
+                os.waitpid(pid, os.WNOHANG)
 
 
 def _all() -> list[tuple[int, int, int]]:

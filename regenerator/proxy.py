@@ -136,6 +136,10 @@ class Proxy:
         self._served(tree.generation)
         self._generations.keep(tree.generation)
 
+    def rest(self) -> None:
+        """What there is time for when nothing else is due."""
+        self._nginx.rotate_logs()
+
     def stop(self) -> None:
         """Stop nginx."""
         self._nginx.stop()

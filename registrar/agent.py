@@ -10,14 +10,23 @@ import logging
 import math
 import queue
 import random
+import resource
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from registrar import signals
 from registrar.connections import Connections
-from registrar.containers import BRANCH, SERVICE, Container, Reached, Wanted, read_wanted
+from registrar.containers import (
+    BRANCH,
+    ID_SHOWN,
+    SERVICE,
+    Container,
+    Reached,
+    Wanted,
+    read_wanted,
+)
 from registrar.engine import Engine, Event
 from registrar.entrypoint import ENDING
 from registrar.health import HealthSettings
@@ -25,7 +34,7 @@ from registrar.instance import Surroundings, assemble
 from registrar.listing import align, printable
 from registrar.places import PlaceSettings, socket
 from registrar.places.docker import own_id
-from registrar.probing import Answer, Ask, ask_path, ask_port, find_silent
+from registrar.probing import Answer, Ask, ask_path, ask_port, find_unanswered
 from registrar.registration import Registration
 from registrar.settings import AgentSettings, RegistrarSettings
 from registry.faults import EngineDenied, Fault
@@ -49,6 +58,15 @@ still runs then took the signal for something else, and is registered again."""
 ATTEND_S = 0.1
 """Between two looks at the ports themselves while no engine answers, and for each such look: a
 container that is started takes longer to listen at the address of one that has just ended."""
+
+MISSES = 2
+"""As many in a row: a single one may be ours, on a machine that is busy."""
+
+SHARE = 4
+"""As long again as an answer took that did not come is spent on everything else, this often."""
+
+DEAF = 3
+"""Containers in a row that the engine does not tell about; then it is the engine itself."""
 
 FAREWELL_S = 1.0
 """We stay so long when we are told to end: an engine that ends tells its other containers in the
@@ -90,6 +108,7 @@ class Kept:
     Attributes:
         stop_number: The signal that asks it to end.
         told_at: When it was sent that; 0 if it was not.
+        misses: How often in a row nothing came from its port while no engine answered.
     """
 
     name: str
@@ -98,6 +117,7 @@ class Kept:
     checkup: Checkup
     stop_number: int
     told_at: float = 0.0
+    misses: int = 0
 
 
 class Agent:
@@ -123,6 +143,7 @@ class Agent:
         self._trouble = ""
         self._was_heard = self._is_followed = False
         self._look_at = self._attend_at = 0.0
+        self._owed_at = math.inf
         self._stopped = threading.Event()
 
     def run(self) -> int:
@@ -132,6 +153,9 @@ class Agent:
             EngineDenied: The engine refused us from the beginning.
         """
         signals.block()
+        # three files a container, more than many hosts give to a process at first
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
         follower = threading.Thread(target=self._follow, name="events", daemon=True)
         follower.start()
         ending, end_at = "", math.inf
@@ -152,8 +176,10 @@ class Agent:
         """
         try:
             if self._take() or (self._is_followed and self._clock() >= self._look_at):
+                self._owed_at = math.inf
                 self._look_at_all()
                 self._look_at = self._clock() + LOOK_S
+            self._look_at = min(self._look_at, self._owed_at)
             if self._is_alone and self._clock() >= self._attend_at:
                 self._attend()
                 self._attend_at = self._clock() + ATTEND_S
@@ -239,8 +265,7 @@ class Agent:
             else:
                 changed[what.container] = None
         if not all_of_them:
-            for container in changed:
-                self._look(container)
+            self._look_at_each(changed)
         return all_of_them
 
     def _look_at_all(self) -> None:
@@ -248,10 +273,32 @@ class Agent:
         self._reached = self._find_reached()
         self._was_heard = True
         self._tell(None)
-        for container in dict.fromkeys((*self._kept, *present)):
-            self._look(container)
+        self._look_at_each(dict.fromkeys((*self._kept, *present)))
         for gone in self._refused.keys() - set(present):
             del self._refused[gone]
+
+    def _look_at_each(self, containers: Iterable[str]) -> None:
+        """Look at several; one of which the engine cannot tell does not keep us from the others.
+
+        Raises:
+            EngineUnreachable, EngineDenied: It tells of none of them.
+        """
+        in_a_row, began_at = 0, self._clock()
+        is_owed = False
+        for name in containers:
+            try:
+                self._look(name)
+                in_a_row = 0
+            except Fault as fault:
+                in_a_row += 1
+                if in_a_row >= DEAF or isinstance(fault, EngineDenied):
+                    raise
+                is_owed = True
+                self._refuse(name, name[:ID_SHOWN], f"the engine does not tell of it: {fault}")
+        if is_owed:
+            # one that keeps us waiting is not asked all the time
+            pause_s = max(RETRY_MOST_S, SHARE * (self._clock() - began_at))
+            self._owed_at = self._clock() + pause_s
 
     def _look(self, name: str) -> None:
         """See that one container is registered as it wants to be now."""
@@ -263,9 +310,8 @@ class Agent:
             if isinstance(judged, Wanted):
                 wanted = judged
                 self._refused.pop(name, None)
-            elif self._refused.get(name) != judged:
-                self._refused[name] = judged
-                log.warning("container %s is not registered: %s", container.name, judged)
+            else:
+                self._refuse(name, container.name, judged)
         if kept is None:
             if container is not None and wanted is not None:
                 self._register(container, wanted)
@@ -277,6 +323,12 @@ class Agent:
         elif container is not None:
             kept.name = container.name
             self._note_health(kept, container.health)
+
+    def _refuse(self, container: str, name: str, reason: str) -> None:
+        """Say once why a container is not looked after."""
+        if self._refused.get(container) != reason:
+            self._refused[container] = reason
+            log.warning("container %s is not registered: %s", name, reason)
 
     def _judge(self, container: Container) -> Wanted | str:
         """What a container is to be registered as, or why it cannot be."""
@@ -354,12 +406,14 @@ class Agent:
         staying = [
             one
             for one in self._kept.values()
-            if not one.registration.leaving
+            if one.registration.gets_requests
+            and not one.registration.leaving
             and (one.checkup.has_listened or not one.wanted.is_checked or one.wanted.health_path)
         ]
-        silent = find_silent([one.wanted.address for one in staying], within_s=ATTEND_S)
+        found = find_unanswered([one.wanted.address for one in staying], within_s=ATTEND_S)
         for kept in staying:
-            if kept.wanted.address in silent:
+            kept.misses = kept.misses + 1 if kept.wanted.address in found.silent else 0
+            if kept.wanted.address in found.refused or kept.misses >= MISSES:
                 text = "container %s: nothing listens at %s while no engine answers; taking it out"
                 log.warning(text, kept.name, kept.wanted.address)
                 kept.registration.leave()
@@ -373,7 +427,7 @@ class Agent:
             is_left_alone = kept.told_at and self._clock() < kept.told_at + GRACE_S
             if kept.registration.over and not is_left_alone:
                 del self._kept[name]
-                self._look(name)
+                self._look_at_each([name])
 
     def _tell(self, fault: Fault | None) -> None:
         """Say when the engine goes and when it is back, and not again in between."""

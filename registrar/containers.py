@@ -104,11 +104,13 @@ class Container:
         As Docker reads it: ``3``, ``QUIT``, ``SIGQUIT``, and ``SIGRTMIN+3`` for systemd.
         """
         text = self.stop_signal.upper().removeprefix("SIG")
-        if text.isdecimal():
+        if re.fullmatch(r"[1-9][0-9]?", text):
             return int(text)
         found = re.fullmatch(r"([A-Z0-9]+)((?:\+|-)[0-9]{1,2})?", text)
-        name, offset = found.groups() if found else ("", None)
-        return int(signal.Signals.__members__.get(f"SIG{name}", signal.SIGTERM)) + int(offset or 0)
+        named = signal.Signals.__members__.get(f"SIG{found[1]}") if found else None
+        if found is None or named is None:
+            return int(signal.SIGTERM)
+        return int(named) + int(found[2] or 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,8 +256,8 @@ def _published(ports: Mapping[str, Any]) -> dict[int, tuple[str, int]]:
 
 
 def _tcp(name: str) -> int:
-    """``8000/tcp`` as a number; 0 for what is none."""
-    found = re.fullmatch(r"([0-9]{1,5})/tcp", name)
+    """``8000/tcp`` as a number, or ``8000``, as Compose v2 exposes it; 0 for what is none."""
+    found = re.fullmatch(r"([0-9]{1,5})(?:/tcp)?", name)
     return int(found[1]) if found else 0
 
 

@@ -156,6 +156,9 @@ class Engine:
                     f"{self.url} may not be used by user {os.geteuid()}; give the process the"
                     " socket's group, or a proxy that only reads"
                 ) from exc
+            if "timed out" in str(exc).lower():
+                words = f"the Docker engine at {self.url} did not answer in {CALL_TIMEOUT_S:g} s"
+                raise EngineUnreachable(words) from exc
             raise EngineUnreachable(f"no Docker engine answers at {self.url}") from exc
 
 

@@ -98,6 +98,8 @@ def _accompany(command: Command, registration: Registration) -> int:
         else:
             _pass_on(arrived, command)
         command.reap()
+    if not registration.leaving:
+        log.info("the command has ended with %d", command.exit_code)
     return command.exit_code
 
 

@@ -69,7 +69,7 @@ class Gate:
         self._clock = clock
         self._rng = rng or random.Random()  # noqa: S311 - spreads questions, guards nothing
         self._bell = Bell()
-        self._may_begin = self._is_begun = self._is_free = self._was_glanced_at = False
+        self._may_begin = self._is_begun = self._is_free = False
         self._registered: tuple[Address, int] | None = None
         self._give_up_at = 0.0
         self._thread = threading.Thread(target=self._work, name="gate", daemon=True)
@@ -85,12 +85,11 @@ class Gate:
         That saves frontends a reload, and whoever waits for the service the time between two.
         """
         ask = self._settings.ask
-        if not self._is_begun or self._was_glanced_at or ask is None:
+        if not self._is_begun or ask is None:
             return
-        self._was_glanced_at = True
         within_s = min(self._settings.health.timeout_s, GLANCE_S)
-        if ask(self._settings.health.address or address, within_s=within_s).passed:
-            self._wish(State.READY)
+        answer = ask(self._settings.health.address or address, within_s=within_s)
+        self._wish(State.READY if answer.passed else State.STARTING)
 
     def tried(self) -> None:
         """The first attempt to register is over; without a registration nothing is waited for."""

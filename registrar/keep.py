@@ -199,11 +199,12 @@ class Keep:
     def _register(self) -> None:
         held = self.held
         if held.address is None:
-            held.address = self._locate()
+            held.address = self._find_address()
         if held.record is None:
             self._recall(held.address)
+        if held.record is None:
             self._listener.located(held.address)
-        if held.record is not None and self._was_silent():
+        if self._was_registered and self._was_silent():
             self._check_address(held.address)
         if not held.lease:
             lease = self.registrations.store.grant(self._ttl_s)
@@ -229,6 +230,17 @@ class Keep:
             self._was_registered = True
             self._listener.registered(done, held.record)
         self._note_state(held.record.state, done.revision)
+
+    def _find_address(self) -> Address:
+        """Where we are; as far as that can be found out anew, else where we were."""
+        try:
+            return self._locate()
+        except Fault as fault:
+            if self.held.record is None:
+                raise
+            address = self.held.record.address
+            log.warning("%s; going on with %s", fault, address, extra=self._words())
+            return address
 
     def _recall(self, address: Address) -> None:
         """Go on with what an earlier process registered for this very instance, as it stands.

@@ -8,7 +8,10 @@ class Listener:
     """Whoever wants to know how a registration gets on; each is told once, and must not wait."""
 
     def located(self, address: Address) -> None:
-        """It is about to be registered for the first time, at this address."""
+        """It is about to be registered, at this address; told before each try until one succeeds.
+
+        A glance at the service may take a tenth of a second.
+        """
 
     def tried(self) -> None:
         """The first attempt is over, whatever came of it."""

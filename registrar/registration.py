@@ -16,6 +16,7 @@ from registrar.connections import Connections, wait_idle
 from registrar.gate import SLACK_S, Gate
 from registrar.keep import DENIED_S, Keep
 from registry.faults import Fault
+from registry.records import State
 
 ANSWER_S = 0.6
 """For the registry's first answer after we were told to stop; it takes milliseconds."""
@@ -155,6 +156,11 @@ class Registration:
         return self._bell.stopped
 
     @property
+    def gets_requests(self) -> bool:
+        """Whether it is, or is to be, registered as ready."""
+        return self._keep.wished is State.READY
+
+    @property
     def over(self) -> bool:
         """Whether there is nothing left to be done."""
         return self._over.is_set()
@@ -211,7 +217,7 @@ class Registration:
         if not held.lease:
             return
         try:
-            self._keep.registrations.deregister(self._keep.key)
+            self._keep.registrations.deregister(self._keep.key, lease=held.lease)
             self._keep.registrations.store.revoke(held.lease)
         except Fault as fault:
             log.warning("%s; the key goes when its lease ends", fault)

@@ -22,6 +22,7 @@ from registry.transactions import (
     Operation,
     absent,
     created_at,
+    drop,
     holds,
     on_lease,
     put,
@@ -181,9 +182,13 @@ class Registrations:
         """
         return self.store.write(self.keys.raw(key), record.dump(), lease=lease)
 
-    def deregister(self, key: RouteKey) -> int:
-        """Delete a route; the revision of it. The claim stays: the host is the branch's own."""
-        return self.store.delete(self.keys.raw(key)).revision
+    def deregister(self, key: RouteKey, *, lease: int) -> int:
+        """Delete a route, unless somebody else has it on another lease by now; the revision of it.
+
+        The claim stays: the host is the branch's own.
+        """
+        raw = self.keys.raw(key)
+        return self.store.commit([on_lease(raw, lease)], then=[drop(raw)]).revision
 
     def frontends(self) -> tuple[tuple[str, FrontendRecord], ...]:
         """Every live frontend, by its id; one that cannot be read is left out."""

@@ -87,5 +87,5 @@ def find_place(
         if ip and port:
             return Place(ip, port)
     if ip is None:
-        raise PlaceUnknown("no source knows the ip at which this service is reached; set IP")
+        raise PlaceUnknown(socket.explain(settings.endpoints))
     raise PlaceUnknown("no source knows the port at which this service is reached; set PORT")

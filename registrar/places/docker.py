@@ -12,7 +12,7 @@ from pathlib import Path
 
 from registrar.containers import HOST_NETWORK, Container, published_at
 from registrar.engine import Engine, is_mounted
-from registry.faults import PlaceUnknown
+from registry.faults import Fault, PlaceUnknown
 
 SIGNS = (
     # the engine mounts three files of its own into every container; other containers' files lie
@@ -55,8 +55,15 @@ def look(ip: str, port: int, *, url: str = "") -> tuple[str, int]:
     if not own:
         # not in a container of an engine: the socket is simply the host's
         return "", 0
-    with Engine(url) as engine:
-        return read_place(own, ip, port, inspect=engine.inspect)
+    try:
+        with Engine(url) as engine:
+            return read_place(own, ip, port, inspect=engine.inspect)
+    except Fault as fault:
+        if is_mounted():
+            raise
+        # DOCKER_HOST alone may mean the engine that a service works with, not the one it runs in
+        log.warning("%s; registering the container's own address", fault)
+        return "", 0
 
 
 def read_place(own: str, ip: str, port: int, *, inspect: Inspect) -> tuple[str, int]:
@@ -81,6 +88,11 @@ def read_place(own: str, ip: str, port: int, *, inspect: Inspect) -> tuple[str, 
             port,
         )
         return "", 0
+    if ip and address.ip != ip:
+        raise PlaceUnknown(
+            f"port {port} is published at {address} alone, and IP is {ip}; publish it at all"
+            " addresses, or leave IP away"
+        )
     return address.ip, address.port
 
 

@@ -28,6 +28,20 @@ def look(endpoints: Iterable[str]) -> tuple[str, int]:
     return "", 0
 
 
+def explain(endpoints: Iterable[str]) -> str:
+    """Why there is no address of ours; a sentence for whoever started us."""
+    for endpoint in endpoints:
+        host = urlsplit(endpoint).hostname
+        try:
+            socket.getaddrinfo(host, None, type=socket.SOCK_DGRAM)
+        except (OSError, UnicodeError):
+            return (
+                f"the host {host!r} of REGISTRY_URL cannot be resolved, so there is nothing to find"
+                " our ip by; is this container in the registry's network? If so, wait, or set IP"
+            )
+    return "no source knows the ip at which this service is reached; set IP"
+
+
 def _source_ip(family: int, target: tuple[Any, ...]) -> str:
     """The address that we speak from to a target; empty if there is no route to it."""
     try:

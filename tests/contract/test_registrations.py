@@ -282,13 +282,25 @@ def test_a_restated_route_stays_on_its_lease(registrations: Registrations) -> No
 
 
 def test_deregistering_leaves_the_claim(registrations: Registrations) -> None:
-    done = register(registrations, "main")
+    lease = registrations.store.grant(60).id
+    done = register(registrations, "main", lease=lease)
 
-    revision = registrations.deregister(RouteKey("main", "web", "i1"))
+    revision = registrations.deregister(RouteKey("main", "web", "i1"), lease=lease)
 
     assert revision > done.revision
     assert labels_of(registrations, "main") == ("main-web", "main")
     assert registrations.store.list(registrations.keys.routes).entries == {}
+
+
+def test_what_a_successor_has_on_a_lease_of_its_own_is_not_deregistered(
+    registrations: Registrations,
+) -> None:
+    former, present = (registrations.store.grant(60).id for _ in range(2))
+    register(registrations, "main", lease=present)
+
+    registrations.deregister(RouteKey("main", "web", "i1"), lease=former)
+
+    assert len(registrations.store.list(registrations.keys.routes).entries) == 1
 
 
 def test_the_past_can_be_listed(store: Store) -> None:

@@ -172,7 +172,8 @@ def test_whoever_comes_and_goes_is_never_taken_for_another(host: Host) -> None:
         wait_all_served(host, running)
         for name in set(names) - set(running):
             host.wait_status(f"{name}.localhost", 503)
-        assert {key.branch for key in host.routes()} == set(running)
+        # one that was ended as it came may be written for a moment, before it is taken away
+        wait_until(lambda: {key.branch for key in host.routes()} == set(running))
 
     assert rounds.wrong == []
     assert rounds.statuses[200] > 100

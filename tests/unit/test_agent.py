@@ -18,7 +18,7 @@ from registrar.containers import BRANCH, PORT, SERVICE, Container
 from registrar.engine import Engine, Event
 from registrar.health import HealthSettings
 from registrar.places import PlaceSettings
-from registrar.probing import find_silent
+from registrar.probing import Unanswered, find_unanswered
 from registrar.settings import AgentSettings, Reach, RegistrarSettings
 from registry.etcd import EtcdSettings
 from registry.faults import EngineDenied, EngineUnreachable, Fault
@@ -37,12 +37,14 @@ class Picture(Engine):
 
     Attributes:
         fault: What comes of a question; None for an answer.
+        hidden: Containers that it cannot tell about, as of one whose shim hangs.
         asked: How often it was asked anything.
     """
 
     def __init__(self) -> None:
         self.found: dict[str, Container] = {}
         self.fault: Fault | None = None
+        self.hidden: set[str] = set()
         self.asked = 0
 
     def containers(self) -> tuple[str, ...]:
@@ -51,6 +53,8 @@ class Picture(Engine):
 
     def inspect(self, container: str) -> Container | None:
         self._answer()
+        if container in self.hidden:
+            raise EngineUnreachable("the Docker engine did not answer in 5 s")
         return self.found.get(container)
 
     def _answer(self) -> None:
@@ -281,14 +285,22 @@ def test_who_does_not_listen_is_found_in_one_look() -> None:
         # as many as it takes: no other one is answered
         with socket.create_connection(full.getsockname()):
             began_at = time.monotonic()
-            silent = find_silent(addresses, within_s=0.2)
+            found = find_unanswered(addresses, within_s=0.2)
             took_s = time.monotonic() - began_at
-    assert silent == {*addresses[1:]}
+    assert found == Unanswered(frozenset(addresses[1:2]), frozenset(addresses[2:]))
     assert took_s < 5
 
 
+def test_who_is_late_itself_takes_nobody_for_silent() -> None:
+    """A machine that is busy may stop us for longer than anybody has for an answer."""
+    with listening() as port:
+        found = find_unanswered([Address("127.0.0.1", port)], within_s=0)
+
+    assert found == Unanswered(frozenset(), frozenset())
+
+
 def test_nobody_is_asked_where_there_is_nobody() -> None:
-    assert find_silent([], within_s=60) == set()
+    assert find_unanswered([], within_s=60) == Unanswered(frozenset(), frozenset())
 
 
 def test_an_engine_that_is_away_is_not_asked_before_it_is_back(scene: Scene) -> None:
@@ -305,6 +317,23 @@ def test_an_engine_that_is_away_is_not_asked_before_it_is_back(scene: Scene) -> 
 
     assert scene.engine.asked == asked
     assert scene.registered() == {"a"}
+
+
+def test_one_container_that_the_engine_cannot_tell_of_keeps_no_other_out(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    hangs = scene.add("a", 8001)
+    scene.add("b", 8002)
+    scene.engine.hidden = {hangs.id}
+
+    scene.hear(None)
+    scene.pass_s(LOOK_S + 1)
+
+    scene.wait_registered("b")
+    assert caplog.text.count("the engine does not tell of it") == 1
+    scene.engine.hidden = set()
+    scene.pass_s(LOOK_S + 1)
+    scene.wait_registered("a", "b")
 
 
 def test_a_question_that_failed_is_asked_again_soon(scene: Scene) -> None:

@@ -44,7 +44,8 @@ INSPECTED: dict[str, Any] = {
     "HostConfig": {"NetworkMode": "default"},
     "Config": {
         "Hostname": "d0902d629042",
-        "ExposedPorts": {"5353/udp": {}, "7000/tcp": {}, "8000/tcp": {}, "9000/tcp": {}},
+        # as Compose v2 writes the second
+        "ExposedPorts": {"5353/udp": {}, "7000": {}, "8000/tcp": {}, "9000/tcp": {}},
         "Labels": {
             "branchfront.branch": "feature/login",
             "branchfront.port": "8000",
@@ -170,6 +171,9 @@ def test_a_start_is_read_in_milliseconds(text: str, milliseconds: int) -> None:
         # an engine would not have taken it
         ("SIGNOTHING", 15),
         ("???", 15),
+        ("SIGNOTHING+3", 15),
+        ("9" * 5000, 15),
+        ("0", 15),
     ],
 )
 def test_a_stop_signal_is_written_in_many_ways(text: str, number: int) -> None:

@@ -172,6 +172,22 @@ def test_a_port_passes_when_it_accepts_and_says_so_when_it_refuses() -> None:
     assert ask("/", closed) == (False, f"{closed} refuses connections")
 
 
+def test_a_proxy_behind_which_nobody_listens_is_not_taken_for_a_service() -> None:
+    """As Docker's own for a published port: it accepts, and hangs up."""
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        address = Address("127.0.0.1", proxy.getsockname()[1])
+
+        def accept_and_hang_up() -> None:
+            proxy.accept()[0].close()
+
+        thread = threading.Thread(target=accept_and_hang_up)
+        thread.start()
+        answer = ask_port(address, within_s=5)
+        thread.join()
+
+    assert answer == (False, f"{address} hangs up at once")
+
+
 def test_an_address_that_cannot_be_reached_is_an_answer() -> None:
     answer = ask_port(Address("255.255.255.255", 80), within_s=1)
 

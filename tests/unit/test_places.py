@@ -131,7 +131,7 @@ def own(**more: object) -> Container:
     [
         (own(published={8000: ("0.0.0.0", 32768)}), "10.0.0.7", ("10.0.0.7", 32768)),  # noqa: S104
         (own(published={8000: ("127.0.0.1", 32768)}), "", ("127.0.0.1", 32768)),
-        (own(published={8000: ("127.0.0.1", 32768)}), "10.0.0.7", ("127.0.0.1", 32768)),
+        (own(published={8000: ("127.0.0.1", 32768)}), "127.0.0.1", ("127.0.0.1", 32768)),
         (own(published={9000: ("127.0.0.1", 32768)}), "10.0.0.7", ("", 0)),
         (own(network_mode="host"), "", ("", 0)),
     ],
@@ -140,6 +140,31 @@ def test_the_published_port_is_read(
     container: Container, ip: str, expected: tuple[str, int]
 ) -> None:
     assert docker.read_place(ID, ip, 8000, inspect=lambda _: container) == expected
+
+
+def test_a_port_that_is_published_elsewhere_than_ip_says_is_not_registered() -> None:
+    container = own(published={8000: ("127.0.0.1", 32768)})
+
+    with pytest.raises(PlaceUnknown, match=r"published at 127\.0\.0\.1:32768 alone, and IP"):
+        docker.read_place(ID, "10.0.0.7", 8000, inspect=lambda _: container)
+
+
+def test_an_engine_that_is_named_and_not_mounted_may_be_anothers(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As in a container that builds images: its DOCKER_HOST is what it works with."""
+    monkeypatch.setattr(docker, "own_id", lambda: ID)
+    monkeypatch.setattr("registrar.engine.SOCKET", "/nowhere/docker.sock")
+
+    assert docker.look("", 8000, url="tcp://127.0.0.1:1") == ("", 0)
+    assert "registering the container's own address" in caplog.text
+
+
+def test_a_host_that_cannot_be_resolved_is_named() -> None:
+    settings = PlaceSettings(port=8000, endpoints=("http://no-such-host.invalid:2379",))
+
+    with pytest.raises(PlaceUnknown, match=r"the host 'no-such-host\.invalid' of REGISTRY_URL"):
+        find_place(settings)
 
 
 def test_only_who_could_have_published_a_port_is_told_to(
