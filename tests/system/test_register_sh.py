@@ -601,7 +601,7 @@ def test_a_second_sigterm_is_passed_on_at_once(shell: Shell, place: Place) -> No
         code, took_s = registrar.stop()
 
         assert (code, registrar.out.count("got TERM")) == (5, 1)
-        assert took_s < 1
+        assert took_s < 3
         assert place.routes() == []
 
 
@@ -699,7 +699,7 @@ def test_a_registry_that_is_mute_holds_up_neither_start_nor_end(
             assert code == 5
             assert "the command starts all the same" in registrar.log
 
-        assert started_s < 1.4
+        assert started_s < 3
         assert stopped_s < 1.2
         server.thaw()
         place.etcd.close()
@@ -734,7 +734,7 @@ def test_an_outage_of_the_registry_is_lived_through(shell: Shell, tmp_path: Path
             server.kill()
             code, took_s = registrar.stop()
             assert code == 5
-            assert took_s < 1
+            assert took_s < 3
         place.etcd.close()
 
 

@@ -213,7 +213,7 @@ def test_a_second_sigterm_is_passed_on_at_once(place: Place) -> None:
         code, took_s = registrar.stop()
 
         assert (code, registrar.out.count("got TERM")) == (5, 1)
-        assert took_s < 1
+        assert took_s < 3
         assert place.routes() == []
 
 
