@@ -70,7 +70,7 @@ def reap(pids: Iterable[int]) -> None:
     for pid in pids:
         if not title(pid):
             with suppress(ChildProcessError):
-                os.waitpid(pid, os.WNOHANG)
+                os.waitpid(pid, 0)
 
 
 def _all() -> list[tuple[int, int, int]]:
