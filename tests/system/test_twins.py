@@ -4,7 +4,7 @@ Whichever of them wins, a host leads to its own branch, and whoever is left is s
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -28,6 +28,12 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """,
 )
 """Runs a program that has drawn the same lot as its twin: they were cloned while running."""
+
+
+@pytest.fixture(name="frontend")
+def _frontend(start_frontend: Callable[..., Frontend]) -> Frontend:
+    """One of its own: what other tests have lost a moment ago counts for its brake as well."""
+    return start_frontend()
 
 
 @pytest.fixture(name="place")
