@@ -17,10 +17,11 @@ from docker.models.containers import Container
 
 from benchmarks.frontend import ROOT, run_frontend
 from benchmarks.probe import ask
-from benchmarks.processes import BenchmarkFault, Child, find_program, free_port, until
+from benchmarks.processes import BenchmarkFault, Child, free_port, until
 from benchmarks.store import Store
 from benchmarks.suite import Bench
 from benchmarks.table import Line, Samples, yes_or_no
+from benchmarks.traefik import THROTTLES, run_traefik
 from registry.etcd import Etcd, EtcdSettings
 from registry.faults import Fault
 
@@ -48,8 +49,6 @@ SETTLE_S = 12.0
 """Two refreshes of a lease of 15 s: what they load is in the memory as well."""
 
 SOCKET = "unix:///var/run/docker.sock"
-
-THROTTLES = (("as shipped, 2 s throttle", "2s"), ("no throttle", "0s"))
 
 STATED = "100 to 500 ms of waiting, then a reload (nginx-proxy's docker-gen, as it is documented)"
 
@@ -258,25 +257,13 @@ def _run_agent(bench: Bench, store: Store, network: str) -> Iterator[None]:
 @contextlib.contextmanager
 def _run_traefik(bench: Bench, network: str, *, throttle: str) -> Iterator[int]:
     """Run it with its Docker provider; yields the port."""
-    port = free_port()
-    folder = bench.new_folder("traefik")
-    folder.mkdir(parents=True)
-    command = [
-        find_program("traefik"),
-        "--global.checknewversion=false",
-        "--global.sendanonymoususage=false",
-        "--log.level=ERROR",
-        "--accesslog=true",
-        "--accesslog.format=json",
-        f"--accesslog.filepath={folder / 'access.log'}",
-        f"--entrypoints.web.address=127.0.0.1:{port}",
+    provider = (
         "--providers.docker=true",
         f"--providers.docker.endpoint={os.environ.get('DOCKER_HOST', SOCKET)}",
         f"--providers.docker.network={network}",
         "--providers.docker.exposedbydefault=false",
-        f"--providers.providersthrottleduration={throttle}",
-    ]
-    with Child(command, log=folder / "traefik.log") as child:
+    )
+    with run_traefik(bench.new_folder("traefik"), provider, throttle=throttle) as (port, child):
         until(
             lambda: ask(port, "nobody.localhost").status == 404,
             what="Traefik answers",

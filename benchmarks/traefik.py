@@ -113,9 +113,28 @@ def _operations(route: Planned) -> list[Operation]:
 
 @contextlib.contextmanager
 def _run_traefik(folder: Path, store: Store, last: Planned, *, throttle: str) -> Iterator[int]:
-    """Run it until a route is served; yields the port.
+    """Run it with its etcd provider until a route is served; yields the port."""
+    provider = (f"--providers.etcd.endpoints={store.endpoint}", "--providers.etcd.rootkey=traefik")
+    with run_traefik(folder, provider, throttle=throttle) as (port, child):
+        until(
+            lambda: is_served(port, last.host, last.address),
+            what=f"Traefik serves {last.host}",
+            within_s=START_WITHIN_S,
+            child=child,
+        )
+        yield port
+
+
+@contextlib.contextmanager
+def run_traefik(
+    folder: Path, provider: Sequence[str], *, throttle: str
+) -> Iterator[tuple[int, Child]]:
+    """Run it; yields the port, and the process.
 
     It writes an access log in JSON as we do; everything that would leave the machine is off.
+
+    Args:
+        provider: The flags that say where its routes come from.
     """
     folder.mkdir(parents=True)
     port = free_port()
@@ -128,15 +147,8 @@ def _run_traefik(folder: Path, store: Store, last: Planned, *, throttle: str) ->
         "--accesslog.format=json",
         f"--accesslog.filepath={folder / 'access.log'}",
         f"--entrypoints.web.address=127.0.0.1:{port}",
-        f"--providers.etcd.endpoints={store.endpoint}",
-        "--providers.etcd.rootkey=traefik",
+        *provider,
         f"--providers.providersthrottleduration={throttle}",
     ]
     with Child(command, log=folder / "traefik.log") as child:
-        until(
-            lambda: is_served(port, last.host, last.address),
-            what=f"Traefik serves {last.host}",
-            within_s=START_WITHIN_S,
-            child=child,
-        )
-        yield port
+        yield port, child

@@ -12,7 +12,7 @@ from operator import attrgetter
 
 from registry.claims import Ownership, Rejection, new_labels, read_claims, settle_labels
 from registry.faults import LabelsExhausted
-from registry.keys import ClaimKey, Keyspace, RouteKey, encode, shown
+from registry.keys import ClaimKey, Keyspace, RouteKey, container_of, encode, shown
 from registry.names import service_slug
 from registry.records import Address, InstanceRecord, State
 from registry.remembering import remembered
@@ -264,7 +264,7 @@ def _has_moved_in(holder: _Held, former: _Held) -> bool:
     """Whether an address that two leased routes have is the holder's alone by now."""
     if holder.owner.branch != former.owner.branch:
         return True
-    containers = [RouteKey("", "", one.instance.name).container for one in (holder, former)]
+    containers = [container_of(one.instance.name) for one in (holder, former)]
     return (
         holder.owner.service != former.owner.service
         and all(containers)

@@ -63,7 +63,7 @@ MISSES = 2
 """As many in a row: a single one may be ours, on a machine that is busy."""
 
 SHARE = 4
-"""As long again as an answer took that did not come is spent on everything else, this often."""
+"""So many times as long as an answer took that did not come is left for everything else."""
 
 DEAF = 3
 """Containers in a row that the engine does not tell about; then it is the engine itself."""

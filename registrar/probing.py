@@ -71,7 +71,7 @@ class Unanswered(NamedTuple):
 
 
 def find_unanswered(addresses: Iterable[Address], *, within_s: float) -> Unanswered:
-    """Ask several addresses at the same time; one that could not be asked counts as well."""
+    """Ask several addresses at the same time; one that could not be asked is in neither."""
     silent: set[Address] = set()
     refused: set[Address] = set()
     with ExitStack() as links, selectors.DefaultSelector() as waiting:

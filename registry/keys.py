@@ -35,15 +35,6 @@ class RouteKey(NamedTuple):
     service: str
     instance: str = ""
 
-    @property
-    def container(self) -> str:
-        """What stands before the last hyphen of the instance; empty if it has none.
-
-        A registrar writes the name of its container, or host, there. Behind it stands what tells
-        its starts apart.
-        """
-        return self.instance.rpartition("-")[0]
-
 
 class ClaimKey(NamedTuple):
     """Where a branch and service say which labels are theirs."""
@@ -65,6 +56,15 @@ class ReleaseKey:
 
 
 Key = RouteKey | ClaimKey | FrontendKey | ReleaseKey
+
+
+def container_of(instance: str) -> str:
+    """What stands before the last hyphen of an instance's name; empty if it has none.
+
+    A registrar writes the name of its container, or host, there. Behind it stands what tells
+    its starts apart.
+    """
+    return instance.rpartition("-")[0]
 
 
 def encode(part: str) -> str:

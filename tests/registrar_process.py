@@ -110,10 +110,11 @@ class Registrar:
         arguments: Sequence[str],
         environ: Mapping[str, str],
         *,
+        program: Sequence[str] = (PROGRAM,),
         around: Sequence[str] = (),
     ) -> None:
         self._process = subprocess.Popen(
-            [*around, PROGRAM, *arguments],
+            [*around, *program, *arguments],
             env=dict(environ),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

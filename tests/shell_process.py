@@ -3,7 +3,6 @@
 import os
 import shutil
 import subprocess
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,26 +83,7 @@ class ShellRegistrar(Registrar):
         *,
         around: Sequence[str] = (),
     ) -> None:
-        self._process = subprocess.Popen(
-            [*around, *shell.command(*arguments)],
-            env=shell.environ(environ),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            # a group of its own, so that it can be ended with all that it started
-            start_new_session=True,
-        )
-        self.pid = self._process.pid
-        self._texts = {"out": "", "log": ""}
-        assert self._process.stdout is not None
-        assert self._process.stderr is not None
-        self._readers = [
-            threading.Thread(target=self._read, args=("out", self._process.stdout)),
-            threading.Thread(target=self._read, args=("log", self._process.stderr)),
-        ]
-        for reader in self._readers:
-            reader.start()
+        super().__init__(arguments, shell.environ(environ), program=shell.command(), around=around)
 
     def members(self) -> list[str]:
         """Command lines of all processes in its session that still run."""

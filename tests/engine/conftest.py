@@ -10,12 +10,15 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import docker
 import pytest
 from docker.errors import APIError, BuildError, DockerException, ImageNotFound
 
 from tests.engine.containers import BUILD_ARGUMENTS, ROOT, RUN, Images, Place, remove_all
+from tests.engine.host import Host
+from tests.etcd_server import EtcdServer
 
 ENGINE_TIMEOUT_S = 120
 """For one answer of the engine: an etcd with a watch open takes long to stop."""
@@ -111,3 +114,17 @@ def place(engine: docker.DockerClient, images: Images) -> Iterator[Place]:
     """A network with whatever the test starts on it."""
     with Place(engine, images) as place:
         yield place
+
+
+@pytest.fixture(scope="module")
+def etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdServer]:
+    """An etcd on this machine, for what runs beside the engine."""
+    with EtcdServer(tmp_path_factory.mktemp("etcd")) as etcd:
+        yield etcd
+
+
+@pytest.fixture
+def host(engine: docker.DockerClient, etcd: EtcdServer, tmp_path: Path) -> Iterator[Host]:
+    """A frontend on this machine, and containers that an agent may find."""
+    with Host(engine, etcd, tmp_path) as host:
+        yield host

@@ -195,7 +195,7 @@ class FrontendContainer:
         return wait_for_answer(self.port, host, status, within_s=within_s)
 
     def log(self) -> str:
-        """All that it has said, access log and all."""
+        """All that it has said."""
         return self.container.logs().decode(errors="replace")
 
 

@@ -6,7 +6,7 @@ Real engine, etcd and frontend. No client here asks twice where an answer has to
 import os
 import re
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -21,7 +21,7 @@ from tests.engine import compose
 from tests.engine.compose import versions
 from tests.engine.containers import ROOT, RUN, Images, wait_for_answer
 from tests.engine.host import PORT, Host, short_id
-from tests.etcd_server import EtcdServer, free_ports, wait_until
+from tests.etcd_server import free_ports, wait_until
 from tests.registrar_process import Registrar
 from tests.system.asking import Asking
 
@@ -34,18 +34,6 @@ CHECK = {
     "StartPeriod": 0,
 }
 """A health check of the engine's own, five times a second."""
-
-
-@pytest.fixture(scope="module")
-def etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdServer]:
-    with EtcdServer(tmp_path_factory.mktemp("etcd")) as etcd:
-        yield etcd
-
-
-@pytest.fixture
-def host(engine: docker.DockerClient, etcd: EtcdServer, tmp_path: Path) -> Iterator[Host]:
-    with Host(engine, etcd, tmp_path) as host:
-        yield host
 
 
 def lines(agent: Registrar, *texts: str) -> list[str]:

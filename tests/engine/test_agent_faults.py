@@ -39,18 +39,6 @@ ALWAYS = {"restart_policy": {"Name": "always"}}
 
 
 @pytest.fixture(scope="module")
-def etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdServer]:
-    with EtcdServer(tmp_path_factory.mktemp("etcd")) as etcd:
-        yield etcd
-
-
-@pytest.fixture
-def host(engine: docker.DockerClient, etcd: EtcdServer, tmp_path: Path) -> Iterator[Host]:
-    with Host(engine, etcd, tmp_path) as host:
-        yield host
-
-
-@pytest.fixture(scope="module")
 def own_engine(engine: docker.DockerClient) -> Iterator[OwnEngine]:
     if os.geteuid() != 0 or not DOCKERD:
         pytest.skip("an engine of one's own needs root, and dockerd on PATH")
