@@ -20,7 +20,9 @@ from registrar import signals
 from registrar.connections import Connections
 from registrar.containers import (
     BRANCH,
+    HEALTH,
     ID_SHOWN,
+    PORT,
     SERVICE,
     Container,
     Reached,
@@ -76,6 +78,11 @@ LEAVE_S = 1.0
 """For calls that are under way when we end."""
 
 HEADINGS = ("CONTAINER", "BRANCH", "SERVICE", "ADDRESS", "GETS REQUESTS")
+
+HINT = (
+    f"does it listen on the port of the label {PORT}, on 0.0.0.0? the label {HEALTH}, or"
+    " HEALTH_TCP=off for the agent, change what is asked"
+)
 
 HEALTHY = "healthy"
 """What the engine says of a container whose own check has passed."""
@@ -346,7 +353,7 @@ class Agent:
         container = self._engine.inspect(own) if own else None
         if own and (container is None or container.network_mode != "host"):
             return Reached()
-        ip, _ = socket.look(place.endpoints)
+        ip = socket.find_own_ip(place.endpoints)
         # a name that cannot be resolved for a moment moves nobody
         return Reached(host_ip=ip) if ip else self._reached
 
@@ -362,6 +369,8 @@ class Agent:
             connections=_unseen,
             sees_connections=False,
             gives_up_when_denied=False,
+            hint=HINT,
+            recalls=True,
         )
         registration = assemble(
             key, settings, surroundings, registrations=self._registrations, wake=signals.wake

@@ -12,7 +12,8 @@ from registrar import agent, by_hand, entrypoint, instance, listing, sidecar, si
 from registrar.deadline import ONE_SHOT_S, within
 from registrar.engine import Engine
 from registrar.hosts import Hosts
-from registrar.places import find_place
+from registrar.places import Finder, Search
+from registrar.places.showing import show_steps
 from registrar.settings import (
     Reach,
     agent_options,
@@ -33,6 +34,9 @@ T = TypeVar("T")
 
 EXIT_CODES = """Exit codes: 2 usage, 69 unavailable (no registry, nothing there), 70 our bug,
 75 out of time, 77 denied, 78 settings."""
+
+WHERE_S = 15.0
+"""For all sources together: ECS may be waited for 5 s, its file 2 s, EC2 4 s."""
 
 _APPLIED = "every live frontend has applied it"
 
@@ -234,16 +238,22 @@ def url(branch: str, service: str, **given: str) -> None:
 @commands.command(epilog=EXIT_CODES)
 @place_options
 @registry_options
-def where(**given: str) -> None:
+@click.option("-v", "--verbose", is_flag=True, help="show whom was asked, and what came of it")
+def where(*, verbose: bool, **given: str) -> None:
     """Print the address that would be registered, and which source said so; changes nothing.
 
-    Asked in this order: IP and HOST_PORT, the Docker engine where its socket is mounted, PORT, the
-    interface that reaches the registry. ECS and EC2 are not asked yet.
+    Asked in this order: IP and HOST_PORT, ECS task metadata, ECS's metadata file, EC2 instance
+    metadata, the Docker engine where its socket is mounted, PORT, the interface that reaches the
+    registry.
     """
-    settings = read_place(given)
-    instance.warn_of_missing_sources(settings)
-    place = within(ONE_SHOT_S, lambda: find_place(settings), unknown="no source answered in time")
-    click.echo(f"{place.address}  (ip: {place.ip.source}; port: {place.port.source})")
+    finder = Finder(read_place(given))
+    search = Search(finder.settings)
+    try:
+        place = within(WHERE_S, lambda: finder.search(search), unknown="no source answered in time")
+        click.echo(f"{place.address}  (ip: {place.ip.source}; port: {place.port.source})")
+    finally:
+        if verbose:
+            click.echo(show_steps(search.steps))
 
 
 def _check_probe(*, probe: bool, wait: str) -> None:

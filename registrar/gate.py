@@ -39,11 +39,13 @@ class GateSettings:
     Attributes:
         ask: How a service is asked; None where it counts as healthy as soon as it is started.
         release_timeout_s: For frontends to let go of who had our address before.
+        hint: What to look at where it does not get healthy.
     """
 
     health: HealthSettings
     ask: Ask | None
     release_timeout_s: float
+    hint: str = ""
 
 
 class Gate:
@@ -199,8 +201,11 @@ class Gate:
                 self._tell_change(health, now - since)
                 since, tell_at = now, now + FIRST_TOLD_S
                 self._wish(health.state)
+                # in a container that was restarted it may listen at another port of the host
+                self._keep.look_around()
             elif health.state is State.STARTING and now >= tell_at:
                 self._tell_unhealthy(health, now - since)
+                self._keep.look_around()
                 tell_at = now + REPEAT_S
             pause_s = health.pause_s(now - since)
 
@@ -221,10 +226,10 @@ class Gate:
 
     def _tell_unhealthy(self, health: Health, took_s: float) -> None:
         log.warning(
-            "not healthy for %.0f s: %s; no requests are sent here (does it listen on PORT, on"
-            " 0.0.0.0? HEALTH_PATH, HEALTH_ADDRESS and HEALTH_TCP=off change what is asked)",
+            "not healthy for %.0f s: %s; no requests are sent here (%s)",
             took_s,
             health.answer,
+            self._settings.hint,
             extra=self._words(took_s=took_s),
         )
 

@@ -34,6 +34,7 @@ class HealthSettings:
         timeout_s: For the whole of an answer.
         failures: As many in a row take it out of rotation.
         passes: As many in a row bring it back; the first time one is enough.
+        of_task: Nobody asks the service; ECS's own check of its container counts.
     """
 
     path: str = ""
@@ -42,6 +43,7 @@ class HealthSettings:
     timeout_s: float = 2.0
     failures: int = 3
     passes: int = 2
+    of_task: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TypeVar
 
+from registrar.aws.task_metadata import RATE
 from registrar.health import HealthSettings, parse_path
 from registry.records import Address
 from registry.settings import Problems, option
@@ -14,6 +15,9 @@ Command = TypeVar("Command", bound=Callable[..., object])
 
 HEALTH_LEAST_S = 0.1
 """Asked more often, a service would be busy with our questions."""
+
+ECS_INTERVAL_LEAST_S = 1 / RATE
+"""Our share of the requests that ECS's agent answers; each answer counts once then."""
 
 IN_A_ROW_MOST = 1000
 """At the longest interval that is more than two years."""
@@ -27,6 +31,11 @@ def health_options(command: Command) -> Command:
     """Give a click command the flags that say when a service may get requests."""
     options = (
         option("--health-path", "path that answers 200 to 399 to GET when the service is healthy"),
+        option(
+            "--health-ecs",
+            "on: healthy when ECS's own check of its container says so",
+            default="off",
+        ),
         option("--health-address", "ip:port that is asked; the registered address unless given"),
     )
     command = health_pace_options(command)
@@ -53,17 +62,29 @@ def read_health(given: Mapping[str, str], problems: Problems) -> HealthSettings 
     """Judge them; problems are noted, not raised. None where nothing is to be asked."""
     path, address = given["health_path"], given["health_address"]
     wants_tcp = read_health_tcp(given, problems)
+    wants_ecs = problems.read("HEALTH_ECS", given["health_ecs"], parse_wish, False)  # noqa: FBT003
+    pace = read_health_pace(given, problems)
+    if wants_ecs and (path or address):
+        problems.note(
+            "HEALTH_ECS is on, and HEALTH_PATH or HEALTH_ADDRESS is set; choose one of them"
+        )
+    if wants_ecs and pace.interval_s < ECS_INTERVAL_LEAST_S:
+        problems.note(
+            f"HEALTH_INTERVAL is {pace.interval_s:g} s: with HEALTH_ECS at least"
+            f" {ECS_INTERVAL_LEAST_S:g}, because all tasks of an instance share what it may ask"
+        )
     settings = replace(
-        read_health_pace(given, problems),
+        pace,
+        of_task=wants_ecs,
         path=problems.read("HEALTH_PATH", path, parse_path, "") if path else "",
         address=problems.read("HEALTH_ADDRESS", address, Address.parse, None) if address else None,
     )
-    return settings if path or wants_tcp else None
+    return settings if path or wants_tcp or wants_ecs else None
 
 
 def read_health_tcp(given: Mapping[str, str], problems: Problems) -> bool:
     """Judge whether it is enough that a port accepts connections; problems are noted."""
-    return problems.read("HEALTH_TCP", given["health_tcp"], _parse_wish, True)  # noqa: FBT003
+    return problems.read("HEALTH_TCP", given["health_tcp"], parse_wish, True)  # noqa: FBT003
 
 
 def read_health_pace(given: Mapping[str, str], problems: Problems) -> HealthSettings:
@@ -87,7 +108,12 @@ def read_health_pace(given: Mapping[str, str], problems: Problems) -> HealthSett
     )
 
 
-def _parse_wish(text: str) -> bool:
+def parse_wish(text: str) -> bool:
+    """Read whether something is wanted.
+
+    Raises:
+        ValueError: It says neither.
+    """
     if text.lower() not in WORDS:
         raise ValueError(f"expected one of {', '.join(WORDS)}")
     return WORDS[text.lower()]

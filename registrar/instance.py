@@ -1,7 +1,6 @@
 """What ``run`` and ``sidecar`` have in common: the registration that the settings ask for."""
 
 import logging
-import os
 import secrets
 import socket
 import threading
@@ -10,6 +9,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
+from registrar.aws import task_health
+from registrar.aws.instance_metadata import InstanceMetadata
+from registrar.aws.notices import NoticeWatch
+from registrar.aws.task_health import TaskHealth
+from registrar.aws.task_metadata import TaskMetadata
+from registrar.aws.times import check_times
 from registrar.bell import Bell
 from registrar.by_hand import host_book, open_registrations
 from registrar.connections import Connections, read_connections
@@ -17,13 +22,13 @@ from registrar.gate import Gate, GateSettings
 from registrar.health import HealthSettings
 from registrar.keep import Keep, Timing
 from registrar.listener import Listener
-from registrar.places import PlaceSettings, find_place
+from registrar.places import Finder, PlaceSettings
 from registrar.probing import Ask, ask_path, ask_port
 from registrar.registration import Patience, Registration
 from registrar.served import probe_frontends, unreached
 from registrar.settings import RegistrarSettings
-from registry.faults import Fault, StoreUnreachable
-from registry.keys import RouteKey
+from registry.faults import Fault, MetadataUnavailable, StoreUnreachable
+from registry.keys import RouteKey, check_name
 from registry.records import Address, InstanceRecord
 from registry.registrations import Registered, Registrations
 
@@ -32,6 +37,11 @@ ID_BYTES = 6
 
 URL_FIRST_S, URL_MOST_S = 0.5, 30.0
 """Between two looks for a first frontend, which as a rule is being started as well; then longer."""
+
+OWN_HINT = (
+    "does it listen on PORT, on 0.0.0.0? HEALTH_PATH, HEALTH_ADDRESS and HEALTH_TCP=off change"
+    " what is asked"
+)
 
 HOST_NAME_MAX = 64
 """As long as Linux lets a host name be."""
@@ -45,6 +55,22 @@ def instance_id() -> str:
     return f"{host}-{secrets.token_hex(ID_BYTES)}"
 
 
+def instance_id_of(metadata: TaskMetadata, container: str) -> str:
+    """A name for the container of a task, the same as often as it is restarted in place.
+
+    Args:
+        container: The service's; empty for the one that we run in.
+    """
+    try:
+        own = metadata.own()
+        name = f"{own.task_id}-{container or own.name}"
+        check_name(name)
+    except (MetadataUnavailable, ValueError) as exc:
+        log.warning("%s; the instance is named after its host", exc)
+        return instance_id()
+    return name if own.task_id else instance_id()
+
+
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """What the way to a service depends on: who runs it, and where we stand beside it.
@@ -55,6 +81,8 @@ class Surroundings:
         connections: Looks at the connections of its port.
         sees_connections: They are in our network namespace for certain.
         gives_up_when_denied: A registry that refuses us ends us; else the service goes on.
+        hint: What to look at where it does not get healthy.
+        recalls: It runs already, and goes on with what an earlier registrar of it left.
     """
 
     locate: Callable[[], Address]
@@ -62,6 +90,8 @@ class Surroundings:
     connections: Callable[[], Connections | None]
     sees_connections: bool
     gives_up_when_denied: bool
+    hint: str = ""
+    recalls: bool = False
 
 
 def make_registration(
@@ -74,17 +104,27 @@ def make_registration(
         beside_command: The service is our child, and so in our network namespace; the registry may
             refuse us, and the command still runs.
     """
-    warn_of_missing_sources(settings.place)
     registrations = open_registrations(settings.reach)
+    place, finder = settings.place, Finder(settings.place)
+    ask, hint = ask_of(settings.health, finder.task, place)
     surroundings = Surroundings(
-        locate=lambda: find_place(settings.place).address,
-        ask=ask_of(settings.health),
-        connections=lambda: read_connections(settings.place.port),
+        locate=lambda: finder.find().address,
+        ask=ask,
+        hint=hint,
+        # outside of ECS no instance has the same name twice
+        recalls=not beside_command and finder.task is not None,
+        connections=lambda: read_connections(place.port),
         sees_connections=beside_command,
         gives_up_when_denied=not beside_command,
     )
-    key = RouteKey(settings.branch, settings.service, instance_id())
-    return assemble(key, settings, surroundings, registrations=registrations, wake=wake)
+    name = instance_id_of(finder.task, place.container) if finder.task else instance_id()
+    key = RouteKey(settings.branch, settings.service, name)
+    registration = assemble(key, settings, surroundings, registrations=registrations, wake=wake)
+    if finder.task:
+        warn_of_times(settings, registration.leaves_within_s, beside_command=beside_command)
+    if settings.heeds_spot and finder.instance:
+        heed_notices(finder.instance, registration)
+    return registration
 
 
 def assemble(
@@ -110,10 +150,13 @@ def assemble(
         default_service=settings.reach.default_service,
         timing=Timing(bell.wait, bell.ring),
         listener=herald,
+        recalls=surroundings.recalls,
         give_up_when_denied=surroundings.gives_up_when_denied,
     )
     health = settings.health or HealthSettings()
-    gate_settings = GateSettings(health, surroundings.ask, settings.release_timeout_s)
+    gate_settings = GateSettings(
+        health, surroundings.ask, settings.release_timeout_s, surroundings.hint
+    )
     gate = herald.gate = Gate(keep, gate_settings, wake=wake)
     return Registration(
         keep,
@@ -129,17 +172,31 @@ def assemble(
     )
 
 
-def ask_of(health: HealthSettings | None) -> Ask | None:
-    """How a service is asked that is to be asked itself; None where it is not."""
+def ask_of(
+    health: HealthSettings | None, metadata: TaskMetadata | None, place: PlaceSettings
+) -> tuple[Ask | None, str]:
+    """How a service is asked, None where it is not; and what to look at where it does not pass."""
     if health is None:
-        return None
-    return ask_path(health.path) if health.path else ask_port
+        return None, ""
+    if health.of_task and metadata is not None:
+        return TaskHealth(metadata, container=place.container, port=place.port), task_health.HINT
+    return (ask_path(health.path) if health.path else ask_port), OWN_HINT
 
 
-def warn_of_missing_sources(place: PlaceSettings) -> None:
-    """Say where we would guess, because a source that knows better is not there yet."""
-    if os.environ.get("ECS_CONTAINER_METADATA_URI_V4") and not (place.ip and place.host_port):
-        log.warning("ECS task metadata is not read yet; set IP and HOST_PORT")
+def warn_of_times(
+    settings: RegistrarSettings, leaves_within_s: float, *, beside_command: bool
+) -> None:
+    """Say at the start what would be cut short at the end."""
+    for warning in check_times(
+        leaves_within_s, settings.stop_timeout_s, comes_first=not beside_command
+    ):
+        log.warning("%s", warning)
+
+
+def heed_notices(metadata: InstanceMetadata, registration: Registration) -> None:
+    """Have a thread of its own ask for notices, as long as the registration stands."""
+    watch = NoticeWatch(metadata, heed=registration.retire, wait=registration.wait_leaving)
+    threading.Thread(target=watch.run, name="notices", daemon=True).start()
 
 
 class Herald(Listener):

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from registrar.listener import Listener
 from registry.claims import Claim
 from registry.faults import AddressTaken, Fault, LeaseLost, StoreDenied
-from registry.holders import present_holder
+from registry.holders import present_holder, successor
 from registry.keys import RouteKey
 from registry.records import Address, InstanceRecord, State
 from registry.registrations import Registrations, instant
@@ -36,6 +36,9 @@ JITTER = 0.1
 REPEAT_S = 60.0
 """How often one and the same trouble is told again."""
 
+RETIRING_S = 1.0
+"""Between two looks for who serves in our place; it costs etcd a read of one service's keys."""
+
 log = logging.getLogger("registrar")
 
 
@@ -55,6 +58,21 @@ class Timing:
     ring: Callable[[], None] = lambda: None
     clock: Callable[[], float] = time.monotonic
     now: Callable[[], float] = time.time
+
+
+@dataclass(frozen=True, slots=True)
+class Retirement:
+    """That we are to leave the rotation before we are told to end.
+
+    Attributes:
+        by: On the clock, when it is high time even if nobody serves in our place; None for never.
+    """
+
+    by: float | None
+
+    def is_due(self, now: float) -> bool:
+        """Whether nobody is waited for any more."""
+        return self.by is not None and now >= self.by
 
 
 @dataclass(slots=True)
@@ -83,7 +101,7 @@ class Keep:
         held: What it has; to be changed by nobody while ``run`` runs.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is told by who knows it
         self,
         registrations: Registrations,
         key: RouteKey,
@@ -93,6 +111,7 @@ class Keep:
         default_service: str,
         timing: Timing,
         listener: Listener | None = None,
+        recalls: bool = False,
         give_up_when_denied: bool = False,
         rng: random.Random | None = None,
     ) -> None:
@@ -100,6 +119,7 @@ class Keep:
 
         Args:
             locate: Finds out where we are; asked until it answers, and anew with a new lease.
+            recalls: An earlier process may have registered this very instance.
             give_up_when_denied: Let ``run`` end with the refusal instead of trying on.
         """
         self.registrations = registrations
@@ -111,6 +131,7 @@ class Keep:
         self._default_service = default_service
         self._timing = timing
         self._listener = listener or Listener()
+        self._recalls = recalls
         self._give_up_when_denied = give_up_when_denied
         self._rng = rng or random.Random()  # noqa: S311 - spreads tries, guards nothing
         self._backoff_s = RETRY_FIRST_S
@@ -118,6 +139,8 @@ class Keep:
         self._trouble_at = self._told_at = 0.0
         self._wished = State.STARTING
         self._is_tried = self._was_registered = self._was_ready = False
+        self._looks_around = False
+        self._retirement: Retirement | None = None
         self._heard_at = 0.0
 
     def run(self) -> None:
@@ -132,7 +155,19 @@ class Keep:
 
     def wish(self, state: State) -> None:
         """Have this state in the registry from now on; any thread may say so. Never waits."""
-        self._wished = state
+        # who has retired does not come back
+        if self._wished is not State.DRAINING:
+            self._wished = state
+        self._timing.ring()
+
+    def look_around(self) -> None:
+        """Find out anew where we are; any thread may say so. Never waits."""
+        self._looks_around = True
+        self._timing.ring()
+
+    def retire(self, retirement: Retirement) -> None:
+        """Leave the rotation as soon as it says; any thread may say so. Never waits."""
+        self._retirement = retirement
         self._timing.ring()
 
     @property
@@ -174,6 +209,8 @@ class Keep:
         try:
             if self.held.registered:
                 self._refresh()
+                self._move()
+                self._try_to_retire()
             else:
                 self._register()
         except LeaseLost as fault:
@@ -194,13 +231,16 @@ class Keep:
         self._tell(None)
         self._heard_at = self._timing.clock()
         self._backoff_s = RETRY_FIRST_S
-        return max(0.0, self._vary(self._lasts_s / REFRESHES) - (self._timing.clock() - started_at))
+        pause_s = self._lasts_s / REFRESHES
+        if self._retirement is not None and self._wished is State.READY:
+            pause_s = min(pause_s, RETIRING_S)
+        return max(0.0, self._vary(pause_s) - (self._timing.clock() - started_at))
 
     def _register(self) -> None:
         held = self.held
         if held.address is None:
             held.address = self._find_address()
-        if held.record is None:
+        if held.record is None and self._recalls:
             self._recall(held.address)
         if held.record is None:
             self._listener.located(held.address)
@@ -289,6 +329,37 @@ class Keep:
         log.warning("somebody removed our key or changed it; putting it back", extra=self._words())
         held.registered = False
         self._register()
+
+    def _move(self) -> None:
+        """Register at the address where we are by now, if it is another one."""
+        if not self._looks_around:
+            return
+        self._looks_around = False
+        held, found = self.held, self._find_address()
+        if found != held.address:
+            log.warning("we are at %s now", found, extra=self._words())
+            held.address, held.registered = found, False
+            self._register()
+
+    def _try_to_retire(self) -> None:
+        """Leave the rotation if another instance serves in our place, or it is high time."""
+        held, retirement = self.held, self._retirement
+        if retirement is None or held.record is None or held.record.state is not State.READY:
+            return
+        draining = replace(held.record, state=State.DRAINING)
+        other = successor(self.registrations, self.key, held.record.address)
+        if other is not None:
+            revision = self.registrations.give_way_to(other, self.key, draining, lease=held.lease)
+        elif retirement.is_due(self._timing.clock()):
+            revision = self.registrations.restate(self.key, draining, lease=held.lease)
+        else:
+            return
+        if not revision:
+            # the other one has changed: it may be leaving as well
+            return
+        held.record, self._wished = draining, State.DRAINING
+        why = "another instance serves" if other else "no other instance serves, and time is up"
+        log.info("%s; out of rotation", why, extra=self._words(revision=revision))
 
     def _note_state(self, state: State, revision: int) -> None:
         if state is State.READY and not self._was_ready:

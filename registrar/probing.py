@@ -2,15 +2,14 @@
 
 import errno
 import http.client
-import io
 import selectors
 import socket
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import ExitStack, suppress
-from email.message import Message
 from typing import NamedTuple, Protocol, cast
 
+from registrar.exchange import exchange
 from registry.records import Address
 
 HANG_UP_S = 0.02
@@ -107,8 +106,12 @@ def ask_path(path: str) -> Ask:
         deadline = time.monotonic() + within_s
         try:
             with socket.create_connection((address.ip, address.port), timeout=within_s) as link:
-                status, _ = get_head(
-                    link, path, host=str(address), left_s=lambda: deadline - time.monotonic()
+                response = exchange(
+                    link,
+                    "GET",
+                    path,
+                    headers={"Host": str(address)},
+                    left_s=lambda: deadline - time.monotonic(),
                 )
         except TimeoutError:
             words = f"GET http://{address}{path} was not answered within {within_s:g} s"
@@ -118,62 +121,10 @@ def ask_path(path: str) -> Ask:
         except (http.client.HTTPException, ValueError) as exc:
             words = f"GET http://{address}{path} was answered with what is not HTTP ({exc!r:.80})"
             return Answer(passed=False, words=words)
-        words = f"GET http://{address}{path} answered {status}"
-        return Answer(passed=status in PASSES, words=words)
+        words = f"GET http://{address}{path} answered {response.status}"
+        return Answer(passed=response.status in PASSES, words=words)
 
     return ask
-
-
-class _Timed(io.RawIOBase):
-    """Reads from a connection for as long as there is time, however it trickles in."""
-
-    def __init__(self, link: socket.socket, left_s: Callable[[], float]) -> None:
-        self._link = link
-        self._left_s = left_s
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-        self._link.settimeout(_some(self._left_s()))
-        return self._link.recv_into(buffer)
-
-    def makefile(self, _mode: str) -> io.BufferedReader:
-        """What ``http.client`` asks a socket for."""
-        return io.BufferedReader(self)
-
-
-def get_head(
-    link: socket.socket, path: str, *, host: str, left_s: Callable[[], float]
-) -> tuple[int, Message]:
-    """Send a request and read the head of its answer, as long as there is time.
-
-    Returns:
-        The status, and the headers.
-
-    Raises:
-        OSError, http.client.HTTPException, ValueError: There was no answer, or none of HTTP's.
-    """
-    head = (f"GET {path} HTTP/1.1", f"Host: {host}", "User-Agent: registrar", "Accept: */*")
-    link.settimeout(_some(left_s()))
-    link.sendall("\r\n".join((*head, "Connection: close", "", "")).encode())
-    response = http.client.HTTPResponse(_Timed(link, left_s), method="GET")  # type: ignore[arg-type]
-    try:
-        response.begin()
-    finally:
-        response.close()
-    return response.status, response.headers
-
-
-def _some(left_s: float) -> float:
-    """Seconds for a socket.
-
-    Raises:
-        TimeoutError: There are none left; a socket would take 0 for not waiting at all.
-    """
-    if left_s <= 0:
-        raise TimeoutError
-    return left_s
 
 
 def _explain(exc: OSError, address: Address, *, within_s: float) -> str:

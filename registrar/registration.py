@@ -11,10 +11,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from registrar.aws.notices import Notice
 from registrar.bell import Bell
 from registrar.connections import Connections, wait_idle
 from registrar.gate import SLACK_S, Gate
-from registrar.keep import DENIED_S, Keep
+from registrar.keep import DENIED_S, Keep, Retirement
 from registry.faults import Fault
 from registry.records import State
 
@@ -45,6 +46,12 @@ class Patience:
     drain_s: float
     sees_connections: bool = True
 
+    @property
+    def most_s(self) -> float:
+        """All of it at most, from being told to the end; as a rule some 0.3 s."""
+        waiting_s = self.release_timeout_s + self.drain_s + 2 * SLACK_S
+        return ANSWER_S + waiting_s + REMOVAL_S
+
 
 class Registration:
     """A kept registration, and the way out of it.
@@ -63,6 +70,7 @@ class Registration:
         connections: Callable[[], Connections | None],
         wake: Callable[[], None],
         clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = time.time,
     ) -> None:
         """Starts nothing yet.
 
@@ -83,6 +91,8 @@ class Registration:
         self._connections = connections
         self._wake = wake
         self._clock = clock
+        self._now = now
+        self._left = threading.Event()
         self._left_at = 0.0
         self._let_go: Callable[[], None] = lambda: None
         # a daemon: a call that nobody answers must not hold up the end of the process
@@ -122,6 +132,7 @@ class Registration:
         # first, so that nothing is wished for any more
         self._gate.stop()
         self._bell.stop()
+        self._left.set()
 
     def abandon(self) -> None:
         """Leave it in the registry as it is, for as long as its lease lasts; nothing more is done.
@@ -131,6 +142,28 @@ class Registration:
         self._is_abandoned = True
         self._gate.stop()
         self._bell.stop()
+
+    @property
+    def leaves_within_s(self) -> float:
+        """Seconds that leaving takes at most."""
+        return self._patience.most_s
+
+    def wait_leaving(self, within_s: float) -> bool:
+        """Wait so long for it to be taken out; whether it is."""
+        return self._left.wait(within_s)
+
+    def retire(self, notice: Notice) -> None:
+        """Have it leave the rotation early, when another instance serves in its place.
+
+        Where the notice sets a date, at last in time to leave before it.
+        """
+        by, within = None, ""
+        if notice.at is not None:
+            left_s = max(0.0, notice.at - self._now() - self._patience.most_s)
+            by, within = self._clock() + left_s, f", {left_s:.0f} s at most"
+        text = "%s; staying in rotation until another instance serves%s"
+        log.warning(text, notice.text, within, extra=self._words())
+        self._keep.retire(Retirement(by))
 
     def join(self, within_s: float) -> None:
         """Wait until nothing is done any more, for whoever has left or abandoned it."""
@@ -273,9 +306,10 @@ class Registration:
         took_s = self._clock() - since
         log.info(text, took_s, extra=self._words(took_s))
 
-    def _words(self, took_s: float) -> dict[str, object]:
+    def _words(self, took_s: float | None = None) -> dict[str, object]:
         key = self._keep.key
-        return {"branch": key.branch, "service": key.service, "took_s": round(took_s, 3)}
+        took = {} if took_s is None else {"took_s": round(took_s, 3)}
+        return {"branch": key.branch, "service": key.service, **took}
 
     def _hurry_within(self, within_s: float) -> None:
         if not self._hurry.is_set():

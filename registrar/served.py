@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import unquote
 
-from registrar.probing import get_head
+from registrar.exchange import exchange
 from registry.names import is_domain
 from registry.records import Address, FrontendRecord
 from registry.refusals import printable
@@ -119,8 +119,12 @@ def ask_once(
     where = (question.address.ip, question.address.port)
     try:
         with socket.create_connection(where, timeout=within_s) as link:
-            status, headers = get_head(
-                link, question.path, host=question.host, left_s=lambda: ends_at - clock()
+            response = exchange(
+                link,
+                "GET",
+                question.path,
+                headers={"Host": question.host},
+                left_s=lambda: ends_at - clock(),
             )
     except TimeoutError:
         return Reply(f"did not answer within {within_s:.3g} s")
@@ -132,7 +136,7 @@ def ask_once(
         return Reply(f"cannot be asked: {exc.strerror or exc}")
     except (http.client.HTTPException, ValueError):
         return Reply("does not answer as HTTP")
-    return read_reply(status, headers.get("X-Served-By", ""))
+    return read_reply(response.status, response.headers.get("X-Served-By", ""))
 
 
 def unreached(probed: Sequence[Probed]) -> tuple[str, ...]:

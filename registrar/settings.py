@@ -7,10 +7,13 @@ from typing import Any, TypeVar
 
 import click
 
+from registrar.aws.endpoint import parse_base
+from registrar.aws.instance_metadata import DEFAULT_ENDPOINT
 from registrar.health import HealthSettings
 from registrar.health_settings import (
     health_options,
     health_pace_options,
+    parse_wish,
     read_health,
     read_health_pace,
     read_health_tcp,
@@ -34,8 +37,16 @@ from registry.values import (
 
 Command = TypeVar("Command", bound=Callable[..., object])
 
+TASK_URL, METADATA_FILE = "ECS_CONTAINER_METADATA_URI_V4", "ECS_CONTAINER_METADATA_FILE"
+EC2_URL, EC2_DISABLED = "AWS_EC2_METADATA_SERVICE_ENDPOINT", "AWS_EC2_METADATA_DISABLED"
+SURROUNDINGS = (TASK_URL, METADATA_FILE, EC2_URL, EC2_DISABLED)
+"""What says where AWS tells a container of itself."""
+
 TTL_LEAST_S = 2
 """Etcd itself makes two seconds of one."""
+
+STOP_TIMEOUT_S = 30.0
+"""What ECS gives a container whose definition has no ``stopTimeout``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +72,8 @@ class RegistrarSettings:
         release_timeout_s: How long frontends are waited for, at most.
         wait_s: How long to wait until a registration is applied, to report it; None for not.
         probe: Report besides whether a request through each frontend reaches the instance.
+        stop_timeout_s: That our container has between SIGTERM and SIGKILL.
+        heeds_spot: Watch for notices that the instance is to be taken away.
         health: How it is found out whether it may get requests; None to take that for granted.
     """
 
@@ -73,6 +86,8 @@ class RegistrarSettings:
     release_timeout_s: float = 10.0
     wait_s: float | None = None
     probe: bool = False
+    stop_timeout_s: float = STOP_TIMEOUT_S
+    heeds_spot: bool = False
     health: HealthSettings | None = None
 
 
@@ -131,6 +146,10 @@ def instance_options(command: Command) -> Command:
         ),
         option("--service", "the service, such as web"),
         *lifetime_options(),
+        option(
+            "--stop-timeout", "seconds until ECS kills our container, its stopTimeout", default="30"
+        ),
+        option("--spot-notice", "on: leave early when EC2 wants the instance back", default="off"),
     )
     for add in reversed(options):
         command = add(command)
@@ -143,11 +162,17 @@ def place_options(command: Command) -> Command:
         option("--port", "the port that the service listens on, inside its container"),
         option("--ip", "the ip at which it is reached; found out unless given"),
         option("--host-port", "the port at which it is reached; found out unless given"),
+        option("--container", "the service's container in an ECS task; found by PORT unless given"),
         docker_host_option(),
     )
-    for add in reversed(options):
+    for add in (*map(surrounding, SURROUNDINGS), *reversed(options)):
         command = add(command)
     return command
+
+
+def surrounding(name: str) -> Callable[[Command], Command]:
+    """A variable that AWS sets, or that its own tools know: nobody has to know of a flag."""
+    return click.option(f"--{name.lower().replace('_', '-')}", envvar=name, default="", hidden=True)
 
 
 def read_registrar(
@@ -177,8 +202,19 @@ def read_registrar(
         **_lifetime(given, problems),
         wait_s=problems.read("--wait", wait, parse_seconds, None) if wait else None,
         probe=probe,
+        stop_timeout_s=problems.read(
+            "STOP_TIMEOUT", given["stop_timeout"], parse_seconds, STOP_TIMEOUT_S
+        ),
+        heeds_spot=problems.read("SPOT_NOTICE", given["spot_notice"], parse_wish, False),  # noqa: FBT003
         health=read_health(given, problems),
     )
+    if settings.health and settings.health.of_task and place.task_url is None:
+        problems.note(
+            f"HEALTH_ECS is on, and {TASK_URL} is not set: this is no task of ECS, or its agent is"
+            " older than 1.39"
+        )
+    if settings.heeds_spot and place.ec2_url is None:
+        problems.note(f"SPOT_NOTICE is on, and {EC2_DISABLED} is set: nobody else tells of notices")
     problems.settle()
     return settings
 
@@ -224,7 +260,7 @@ def read_place(given: Mapping[str, str]) -> PlaceSettings:
     place = _place(given, Reach(etcd, Keyspace(), "") if etcd else None, problems)
     if not (given["port"] or given["host_port"]):
         problems.note("PORT is not set: the port that the service listens on")
-    if not (given["ip"] or etcd):
+    if not (given["ip"] or etcd or any(given[name.lower()] for name in SURROUNDINGS[:3])):
         problems.note("neither IP nor REGISTRY_URL is set, so there is nothing to find the ip by")
     problems.settle()
     return place
@@ -265,7 +301,22 @@ def _place(given: Mapping[str, str], reach: Reach | None, problems: Problems) ->
         docker_host=given["docker_host"],
         port=_port("PORT", given["port"], problems),
         endpoints=reach.etcd.endpoints if reach else (),
+        container=given["container"],
+        **_surroundings(given, problems),
     )
+
+
+def _surroundings(given: Mapping[str, str], problems: Problems) -> dict[str, Any]:
+    """What AWS says of where it is asked."""
+    task, file, ec2, disabled = (given[name.lower()] for name in SURROUNDINGS)
+    ec2_url = problems.read(EC2_URL, ec2 or DEFAULT_ENDPOINT, parse_base, None)
+    return {
+        "task_url": problems.read(TASK_URL, task, parse_base, None) if task else None,
+        "metadata_file": file,
+        # AWS's own tools take every other word for no
+        "ec2_url": None if disabled.lower() == "true" else ec2_url,
+        "is_on_ec2": bool(ec2),
+    }
 
 
 def _lifetime(given: Mapping[str, str], problems: Problems) -> dict[str, Any]:

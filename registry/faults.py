@@ -25,6 +25,7 @@
       NotRegistered          operator     69  what was asked for is not in the registry
       EngineUnreachable      operator     69  no Docker engine answers
       EngineDenied           operator     77  the Docker engine may not be asked
+      MetadataUnavailable    operator     69  AWS does not tell a container of itself
       CommandMissing         operator    127  the command to run was not found
       CommandNotExecutable   operator    126  the command to run is there and cannot be run
 
@@ -222,6 +223,21 @@ class EngineDenied(Fault):
 
     owner = Owner.OPERATOR
     exit_code = 77
+
+
+class MetadataUnavailable(Fault):
+    """ECS or EC2 does not say of a container what it was asked.
+
+    Attributes:
+        may_pass: It may do so in a moment, without a hand.
+    """
+
+    owner = Owner.OPERATOR
+    exit_code = 69
+
+    def __init__(self, text: str, *, may_pass: bool = False) -> None:
+        super().__init__(text)
+        self.may_pass = may_pass
 
 
 class CommandMissing(Fault):

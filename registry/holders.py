@@ -7,7 +7,7 @@ requests of the former holder there all the same, because it has not come that f
 
 from registry.faults import Fault, StoreDenied
 from registry.keys import ClaimKey, Keyspace, RouteKey
-from registry.records import Address, InstanceRecord
+from registry.records import Address, InstanceRecord, State
 from registry.registrations import Registrations
 from registry.snapshot import Entry
 
@@ -69,6 +69,33 @@ def present_holder(registrations: Registrations, key: RouteKey, address: Address
         if owner is not None and owner.branch != key.branch:
             return f"branch {owner.branch!r} service {owner.service!r} has it"
     return ""
+
+
+def successor(registrations: Registrations, key: RouteKey, address: Address) -> Entry | None:
+    """An instance of our own branch and service that gets requests at another ip, if one does.
+
+    One at our own ip lives on the same machine, and ends with it.
+
+    Raises:
+        StoreUnreachable: The routes cannot be read.
+    """
+    keys = registrations.keys
+    below, _ = keys.within(key.branch)
+    try:
+        entries = registrations.store.list(below).entries
+    except StoreDenied:
+        # a role that may only write cannot know
+        return None
+    ours = ClaimKey(key.branch, key.service)
+    for entry in entries.values():
+        try:
+            found, record = keys.parse(entry.key), InstanceRecord.parse(entry.value)
+        except ValueError:
+            continue
+        is_ours = isinstance(found, RouteKey) and ClaimKey(found.branch, found.service) == ours
+        if is_ours and record.state is State.READY and record.address.ip != address.ip:
+            return entry
+    return None
 
 
 def _holder(entry: Entry, address: Address, keys: Keyspace) -> ClaimKey | None:

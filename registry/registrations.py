@@ -15,6 +15,7 @@ from registry.claims import Claim, Rejection, read_claims, settle_labels
 from registry.faults import StoreUnreachable
 from registry.keys import ClaimKey, FrontendKey, Keyspace, RouteKey
 from registry.records import ClaimRecord, FrontendRecord, InstanceRecord
+from registry.snapshot import Entry
 from registry.standing import Standing
 from registry.store import Store
 from registry.transactions import (
@@ -181,6 +182,21 @@ class Registrations:
             LeaseLost: The lease is gone, and the route with it.
         """
         return self.store.write(self.keys.raw(key), record.dump(), lease=lease)
+
+    def give_way_to(
+        self, other: Entry, key: RouteKey, record: InstanceRecord, *, lease: int
+    ) -> int:
+        """Write another state of a route, but only if the other's stands as it was read.
+
+        Of two that give way to each other in the same moment one stays.
+
+        Returns:
+            The revision of it; 0 if the other's has changed, and nothing was written.
+        """
+        raw = self.keys.raw(key)
+        conditions = [unchanged(other.key, other.mod_revision), on_lease(raw, lease)]
+        commit = self.store.commit(conditions, then=[put(raw, record.dump(), lease=lease)])
+        return commit.revision if commit.succeeded else 0
 
     def deregister(self, key: RouteKey, *, lease: int) -> int:
         """Delete a route, unless somebody else has it on another lease by now; the revision of it.

@@ -3,89 +3,141 @@
 A source gives what it knows: an ip, a port, both or neither. The first answer wins, for each of
 the two on its own, so a given port goes together with an ip that was found out.
 
-Not there yet: ECS task metadata and EC2 instance metadata. They belong right behind the first;
-until then a container of ECS says ``IP`` and ``HOST_PORT``.
+Where ECS says that a container is reached through its host, sources that know only our own address
+are not asked: what they say would be right here, and lead nobody here from elsewhere. The metadata
+file is asked before EC2 because it costs nothing, and cannot be kept from us by a hop limit.
 """
 
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
-from registrar.places import docker, given, socket
-from registry.faults import PlaceUnknown
-from registry.records import Address
+from registrar.aws.instance_metadata import InstanceMetadata
+from registrar.aws.task_metadata import TaskMetadata
+from registrar.places import docker, ec2, ecs, given, metadata_file, socket
+from registrar.places.search import (
+    Finding,
+    Part,
+    Place,
+    PlaceSettings,
+    Reached,
+    Search,
+    Step,
+)
+from registry.faults import Fault, PlaceUnknown
+
+__all__ = ["Finder", "Finding", "Part", "Place", "PlaceSettings", "Reached", "Search", "Step"]
+
+NOT_NEEDED = "not asked: all is known"
 
 
-@dataclass(frozen=True, slots=True)
-class PlaceSettings:
-    """What the sources are told.
+class Source(NamedTuple):
+    """One of those that are asked.
 
     Attributes:
-        ip: ``IP``, or empty.
-        host_port: ``HOST_PORT``, or 0.
-        port: ``PORT``, where the service listens inside its container, or 0.
-        endpoints: Of the registry, such as ``http://etcd:2379``.
-        docker_host: Where the Docker engine listens; empty for the usual socket.
+        look: Gives what it knows, and notes whom it asked.
+        knows_host: It may say at which address our host is reached.
     """
 
-    ip: str = ""
-    host_port: int = 0
-    port: int = 0
-    endpoints: tuple[str, ...] = ()
-    docker_host: str = ""
+    name: str
+    look: Callable[[Search], Finding]
+    knows_host: bool = True
 
 
-class Part(NamedTuple):
-    """The ip or the port of an address, and which source said so."""
+class Finder:
+    """Finds out where we are, as often as that is asked. Holds what AWS needs not be asked twice.
 
-    value: str
-    source: str
+    Attributes:
+        task: Asks ECS about our task; None outside of ECS.
+        instance: Asks EC2 about our instance; None where that is not to be asked.
+    """
+
+    def __init__(
+        self,
+        settings: PlaceSettings,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], object] = time.sleep,
+    ) -> None:
+        """Asks nobody yet."""
+        self.settings = settings
+        self._clock = clock
+        task, ec2 = settings.task_url, settings.ec2_url
+        self.task = TaskMetadata(task, clock=clock, sleep=sleep) if task else None
+        self.instance = InstanceMetadata(ec2, clock=clock, sleep=sleep) if ec2 else None
+        self._sources = make_sources(self.task, self.instance)
+
+    def find(self) -> Place:
+        """Ask until both are known.
+
+        Raises:
+            PlaceUnknown: None of the sources knows the ip, or the port.
+            Fault: Of a source that had to know.
+        """
+        return self.search(Search(self.settings, clock=self._clock))
+
+    def search(self, search: Search) -> Place:
+        """The same, with a record of who was asked.
+
+        Raises:
+            PlaceUnknown: None of the sources knows the ip, or the port.
+            Fault: Of a source that had to know.
+        """
+        return search_through(self._sources, search)
 
 
-class Place(NamedTuple):
-    """Where an instance is reached, and who said so."""
-
-    ip: Part
-    port: Part
-
-    @property
-    def address(self) -> Address:
-        """As it is registered."""
-        return Address(self.ip.value, int(self.port.value))
-
-
-Source = Callable[[PlaceSettings], tuple[str, int]]
-"""Gives ip and port; empty and 0 for what it does not know."""
-
-SOURCES: tuple[tuple[str, Source], ...] = (
-    ("IP and HOST_PORT", lambda settings: given.look(settings.ip, settings.host_port)),
-    (
-        "the Docker engine",
-        lambda settings: docker.look(settings.ip, settings.port, url=settings.docker_host),
-    ),
-    ("PORT", lambda settings: ("", settings.port)),
-    ("the interface that reaches the registry", lambda settings: socket.look(settings.endpoints)),
-)
+def make_sources(
+    task: TaskMetadata | None, instance: InstanceMetadata | None
+) -> tuple[Source, ...]:
+    """All of them, in the order of contract 7."""
+    return (
+        Source("IP and HOST_PORT", given.look),
+        Source("ECS task metadata", lambda search: ecs.look(search, task)),
+        Source("ECS metadata file", metadata_file.look),
+        Source("EC2 instance metadata", lambda search: ec2.look(search, instance)),
+        Source("the Docker engine", docker.look, knows_host=False),
+        Source("PORT", given.look_at_port, knows_host=False),
+        Source("the interface that reaches the registry", socket.look, knows_host=False),
+    )
 
 
-def find_place(
-    settings: PlaceSettings, *, sources: Sequence[tuple[str, Source]] = SOURCES
-) -> Place:
+def search_through(sources: Sequence[Source], search: Search) -> Place:
     """Ask the sources in order; one that is not needed any more is not asked.
+
+    A source that fails although it should know keeps the guesses from being made, and what it said
+    is raised, unless another one that knows has the answer.
 
     Raises:
         PlaceUnknown: None of them knows the ip, or the port.
+        Fault: What kept the first one that should have known from knowing.
     """
-    ip: Part | None = None
-    port: Part | None = None
-    for name, look in sources:
-        found_ip, found_port = look(settings)
-        if ip is None and found_ip:
-            ip = Part(found_ip, name)
-        if port is None and found_port:
-            port = Part(str(found_port), name)
-        if ip and port:
-            return Place(ip, port)
-    if ip is None:
-        raise PlaceUnknown(socket.explain(settings.endpoints))
-    raise PlaceUnknown("no source knows the port at which this service is reached; set PORT")
+    failed: Fault | None = None
+    for source in sources:
+        search.begin(source.name)
+        if search.place is not None:
+            search.note("", NOT_NEEDED)
+        elif not source.knows_host and failed is not None:
+            search.note("", "not asked: what it says may lead nobody here")
+        elif not source.knows_host and search.reached is Reached.THROUGH_THE_HOST:
+            search.note("", "not asked: we are reached at our host's address, and it knows our own")
+        else:
+            try:
+                search.take(source.look(search))
+            except Fault as fault:
+                failed = failed or fault
+                search.note(search.steps[-1].asked, str(fault))
+    if search.place is not None:
+        return search.place
+    raise failed or PlaceUnknown(_explain(search))
+
+
+def _explain(search: Search) -> str:
+    if search.port is None:
+        return "no source knows the port at which this service is reached; set PORT"
+    if search.reached is Reached.THROUGH_THE_HOST:
+        why = search.why_no_ip or "nobody was asked for it"
+        return (
+            f"port {search.port.value} of the instance leads here, and its ip is not known: {why};"
+            " or have ECS's agent write it down (ECS_ENABLE_CONTAINER_METADATA=true), or set IP"
+        )
+    return socket.explain(search.settings.endpoints)

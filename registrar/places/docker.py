@@ -12,6 +12,7 @@ from pathlib import Path
 
 from registrar.containers import HOST_NETWORK, Container, published_at
 from registrar.engine import Engine, is_mounted
+from registrar.places.search import Finding, Search
 from registry.faults import Fault, PlaceUnknown
 
 SIGNS = (
@@ -31,13 +32,8 @@ log = logging.getLogger("registrar")
 Inspect = Callable[[str], Container | None]
 
 
-def look(ip: str, port: int, *, url: str = "") -> tuple[str, int]:
+def look(search: Search) -> Finding:
     """Where our own container's port is published.
-
-    Args:
-        ip: At which others reach this host; empty if nobody said.
-        port: That the service listens on, inside.
-        url: As ``DOCKER_HOST``.
 
     Returns:
         Nothing where no engine is mounted or no port is known, and where the port is not published:
@@ -49,21 +45,31 @@ def look(ip: str, port: int, *, url: str = "") -> tuple[str, int]:
         EngineUnreachable, EngineDenied: The engine does not say.
         SettingsInvalid: The package that asks it is not installed.
     """
-    if not port or not is_mounted(url):
-        return "", 0
+    settings = search.settings
+    if not settings.port or not is_mounted(settings.docker_host):
+        search.note("", "not asked: no socket of a Docker engine is mounted")
+        return Finding()
     own = own_id()
     if not own:
-        # not in a container of an engine: the socket is simply the host's
-        return "", 0
+        search.note("", "not asked: we run in no container, and the socket is simply the host's")
+        return Finding()
+    # what is published at all addresses of the host is reached at the one that is known
+    ip = search.ip.value if search.ip else ""
+    asked = f"container {own[:12]}"
+    search.note(asked, "")
     try:
-        with Engine(url) as engine:
-            return read_place(own, ip, port, inspect=engine.inspect)
+        with Engine(settings.docker_host) as engine:
+            found_ip, found_port = read_place(own, ip, settings.port, inspect=engine.inspect)
     except Fault as fault:
         if is_mounted():
             raise
         # DOCKER_HOST alone may mean the engine that a service works with, not the one it runs in
         log.warning("%s; registering the container's own address", fault)
-        return "", 0
+        search.note(asked, str(fault))
+        return Finding()
+    published = f"port {settings.port} is published at {found_ip}:{found_port}"
+    search.note(asked, published if found_port else f"port {settings.port} is not published")
+    return Finding(found_ip, found_port)
 
 
 def read_place(own: str, ip: str, port: int, *, inspect: Inspect) -> tuple[str, int]:

@@ -11,9 +11,19 @@ from collections.abc import Iterable
 from typing import Any
 from urllib.parse import urlsplit
 
+from registrar.places.search import Finding, Search
 
-def look(endpoints: Iterable[str]) -> tuple[str, int]:
-    """Our address towards the first endpoint that there is a route to."""
+
+def look(search: Search) -> Finding:
+    """Our address towards the registry."""
+    endpoints = search.settings.endpoints
+    ip = find_own_ip(endpoints)
+    search.note(", ".join(endpoints), ip or "no route to any of them" if endpoints else "not asked")
+    return Finding(ip)
+
+
+def find_own_ip(endpoints: Iterable[str]) -> str:
+    """Our address towards the first endpoint that there is a route to; empty if there is none."""
     for endpoint in endpoints:
         parts = urlsplit(endpoint)
         try:
@@ -24,8 +34,8 @@ def look(endpoints: Iterable[str]) -> tuple[str, int]:
         for family, _, _, _, target in found:
             ip = _source_ip(family, target)
             if ip:
-                return ip, 0
-    return "", 0
+                return ip
+    return ""
 
 
 def explain(endpoints: Iterable[str]) -> str:

@@ -388,7 +388,7 @@ def test_the_hosts_ip_is_found_out_anew_and_not_forgotten(
 ) -> None:
     """A resolver that does not answer for a moment is no reason to take everybody out."""
     answers = iter(["", "127.0.0.1", "", "127.0.0.2"])
-    monkeypatch.setattr(places.socket, "look", lambda _: (next(answers), 0))
+    monkeypatch.setattr(places.socket, "find_own_ip", lambda _: next(answers))
     with ending(Scene()) as scene:
         model = scene.agent._settings.model
         scene.agent._settings = AgentSettings(

@@ -48,6 +48,7 @@ class Stage:
     time: SpareTime = field(default_factory=SpareTime)
     address: Address = ADDRESS
     is_lost: bool = False
+    recalls: bool = False
     told: Told = field(default_factory=Told)
 
     def __post_init__(self) -> None:
@@ -62,6 +63,7 @@ class Stage:
             default_service="web",
             timing=Timing(self.time.wait, self.time.ring, self.time.clock, lambda: 0.0),
             listener=self.told,
+            recalls=self.recalls,
             give_up_when_denied=give_up_when_denied,
             rng=random.Random(7),  # noqa: S311 - the same in every run
         )
@@ -431,7 +433,7 @@ def test_who_was_never_registered_has_nothing_to_say() -> None:
 def test_what_an_earlier_process_has_registered_goes_on_as_it_was(
     left: InstanceRecord, state: State
 ) -> None:
-    stage = Stage()
+    stage = Stage(recalls=True)
     stage.store.write(RAW, left.dump(), lease=stage.store.grant(TTL_S).id)
 
     keep = stage.run_until(1)
@@ -444,7 +446,7 @@ def test_what_an_earlier_process_has_registered_goes_on_as_it_was(
 
 
 def test_who_goes_on_was_registered_when_the_first_one_was() -> None:
-    stage = Stage()
+    stage = Stage(recalls=True)
     left = InstanceRecord(ADDRESS, State.READY, "1969-12-31T00:00:00Z", TTL_S)
     stage.store.write(RAW, left.dump(), lease=stage.store.grant(TTL_S).id)
 
@@ -464,7 +466,7 @@ def test_what_cannot_be_read_is_written_over(value: bytes) -> None:
 
 
 def test_what_was_left_is_looked_for_once_the_registry_answers() -> None:
-    stage = Stage()
+    stage = Stage(recalls=True)
     left = InstanceRecord(ADDRESS, State.READY, "1969-12-31T00:00:00Z", 60)
     stage.store.write(RAW, left.dump(), lease=stage.store.grant(60).id)
     stage.down()

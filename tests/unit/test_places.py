@@ -5,45 +5,58 @@ from pathlib import Path
 import pytest
 
 from registrar.containers import Container
-from registrar.places import PlaceSettings, Source, docker, find_place, given, socket
+from registrar.places import (
+    Finder,
+    Finding,
+    Place,
+    PlaceSettings,
+    Search,
+    Source,
+    docker,
+    search_through,
+    socket,
+)
 from registry.faults import PlaceUnknown
 from registry.records import Address
 
 
-def says(ip: str = "", port: int = 0) -> Source:
-    return lambda _: (ip, port)
+def says(name: str, ip: str = "", port: int = 0) -> Source:
+    return Source(name, lambda _: Finding(ip, port))
 
 
-def never(_: PlaceSettings) -> tuple[str, int]:
+def never(_: Search) -> Finding:
     raise AssertionError("asked, though all was known")
 
 
-def test_the_first_answer_wins_for_each_part_on_its_own() -> None:
-    sources = [("a", says(port=32768)), ("b", says("10.0.0.5", 8080)), ("c", never)]
+def find(settings: PlaceSettings) -> Place:
+    return Finder(settings).find()
 
-    place = find_place(PlaceSettings(), sources=sources)
+
+def test_the_first_answer_wins_for_each_part_on_its_own() -> None:
+    sources = [says("a", port=32768), says("b", "10.0.0.5", 8080), Source("c", never)]
+
+    place = search_through(sources, Search(PlaceSettings()))
 
     assert place.address == Address("10.0.0.5", 32768)
     assert (place.ip.source, place.port.source) == ("b", "a")
 
 
 @pytest.mark.parametrize(
-    ("source", "missing"), [(says(port=80), "set IP"), (says("10.0.0.5"), "set PORT")]
+    ("source", "missing"), [(says("a", port=80), "set IP"), (says("a", "10.0.0.5"), "set PORT")]
 )
 def test_what_nobody_knows_is_named(source: Source, missing: str) -> None:
     with pytest.raises(PlaceUnknown, match=missing):
-        find_place(PlaceSettings(), sources=[("a", source)])
+        search_through([source], Search(PlaceSettings()))
 
 
 def test_what_was_given_wins_over_what_could_be_found_out() -> None:
     settings = PlaceSettings("10.1.2.3", 32768, 8080, ("http://127.0.0.1:2379",))
 
-    assert find_place(settings).address == Address("10.1.2.3", 32768)
-    assert given.look("10.1.2.3", 32768) == ("10.1.2.3", 32768)
+    assert find(settings).address == Address("10.1.2.3", 32768)
 
 
 def test_the_port_is_the_services_own_unless_somebody_knows_better() -> None:
-    place = find_place(PlaceSettings(port=8080, endpoints=("http://127.0.0.1:2379",)))
+    place = find(PlaceSettings(port=8080, endpoints=("http://127.0.0.1:2379",)))
 
     assert place.address == Address("127.0.0.1", 8080)
     assert place.port.source == "PORT"
@@ -53,7 +66,7 @@ def test_the_port_is_the_services_own_unless_somebody_knows_better() -> None:
     ("endpoint", "ip"), [("http://127.0.0.1:2379", "127.0.0.1"), ("https://[::1]:2379", "::1")]
 )
 def test_the_address_is_the_one_that_we_speak_from(endpoint: str, ip: str) -> None:
-    found, _ = socket.look([endpoint])
+    found = socket.find_own_ip([endpoint])
 
     if not found and ip == "::1":
         pytest.skip("this machine has no IPv6, not even on loopback")
@@ -65,8 +78,8 @@ def test_an_endpoint_without_a_route_is_passed_over() -> None:
     # to everybody at once
     endpoints = [f"http://{'x' * 64}:1", "http://255.255.255.255:1", "http://127.0.0.1:2379"]
 
-    assert socket.look(endpoints) == ("127.0.0.1", 0)
-    assert socket.look(endpoints[:2]) == ("", 0)
+    assert socket.find_own_ip(endpoints) == "127.0.0.1"
+    assert not socket.find_own_ip(endpoints[:2])
 
 
 ID = "16244e385446a397f3317b08dcb18e2be636ebb78a6bfc2efa3d49a7538ffae5"
@@ -122,6 +135,12 @@ def test_files_that_are_not_there_say_nothing(tmp_path: Path) -> None:
     assert docker.own_id([(tmp_path / "none", sign), (tmp_path / "bytes", sign)]) == ""
 
 
+def look(settings: PlaceSettings) -> Finding:
+    search = Search(settings)
+    search.begin("the Docker engine")
+    return docker.look(search)
+
+
 def own(**more: object) -> Container:
     return Container(ID, "shop-web-1", **more)  # type: ignore[arg-type]
 
@@ -156,7 +175,7 @@ def test_an_engine_that_is_named_and_not_mounted_may_be_anothers(
     monkeypatch.setattr(docker, "own_id", lambda: ID)
     monkeypatch.setattr("registrar.engine.SOCKET", "/nowhere/docker.sock")
 
-    assert docker.look("", 8000, url="tcp://127.0.0.1:1") == ("", 0)
+    assert look(PlaceSettings(port=8000, docker_host="tcp://127.0.0.1:1")) == Finding()
     assert "registering the container's own address" in caplog.text
 
 
@@ -164,7 +183,7 @@ def test_a_host_that_cannot_be_resolved_is_named() -> None:
     settings = PlaceSettings(port=8000, endpoints=("http://no-such-host.invalid:2379",))
 
     with pytest.raises(PlaceUnknown, match=r"the host 'no-such-host\.invalid' of REGISTRY_URL"):
-        find_place(settings)
+        find(settings)
 
 
 def test_only_who_could_have_published_a_port_is_told_to(
@@ -193,4 +212,4 @@ def test_what_the_engine_cannot_say_is_a_fault(container: Container | None, sent
 def test_without_a_port_no_engine_is_asked(tmp_path: Path) -> None:
     (tmp_path / "docker.sock").touch()
 
-    assert docker.look("10.0.0.7", 0, url=f"unix://{tmp_path}/docker.sock") == ("", 0)
+    assert look(PlaceSettings(docker_host=f"unix://{tmp_path}/docker.sock")) == Finding()

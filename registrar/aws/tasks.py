@@ -1,0 +1,209 @@
+"""What ECS says of a task and its containers. Pure.
+
+Shape:
+    ``${ECS_CONTAINER_METADATA_URI_V4}`` is one container, ``…/task`` a task with ``Containers``;
+    the metadata file is one container with other names for some fields. What is not known yet is
+    left out: a container has no ``Ports`` until Docker has told the agent of them.
+
+Source:
+    Amazon ECS Developer Guide, "Amazon ECS task metadata endpoint version 4" and "Amazon ECS
+    container metadata file".
+"""
+
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Self, TypeGuard
+
+from registry.fields import read_object
+
+NORMAL = "NORMAL"
+"""The type of a container that somebody wrote into the task definition; others are ECS's own."""
+
+AWSVPC, HOST, NO_NETWORK = "awsvpc", "host", "none"
+"""Network modes that are not told from each other by ports; in all others ports are mapped."""
+
+READY = "READY"
+"""The metadata file's status when all is in it; the first version has no status at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskContainer:
+    """One container of a task.
+
+    Attributes:
+        docker_id: Of the engine's, or of Fargate's.
+        mode: Its network mode; empty while that is not known.
+        ip: Its own address; empty in host mode, and while it is not known.
+        ports: The port of the host for each TCP port inside that is mapped, as far as known.
+        health: ``HEALTHY``, ``UNHEALTHY`` or ``UNKNOWN``; empty where nobody defined a check.
+        health_exit_code: Of the last check that failed; None if none is told.
+        known_status: ``RUNNING`` or ``STOPPED``, among others.
+        desired_status: What it is to become.
+    """
+
+    name: str
+    docker_id: str = ""
+    task_arn: str = ""
+    mode: str = ""
+    ip: str = ""
+    ports: Mapping[int, int] = field(default_factory=dict)
+    health: str = ""
+    health_exit_code: int | None = None
+    known_status: str = ""
+    desired_status: str = ""
+
+    @property
+    def task_id(self) -> str:
+        """The last part of the task's ARN, which is unique by itself; empty if there is none."""
+        return self.task_arn.rpartition("/")[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A task, as far as it can be told.
+
+    Attributes:
+        containers: Those of the task definition; what ECS adds is left out.
+    """
+
+    containers: tuple[TaskContainer, ...]
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read a task document.
+
+        Raises:
+            ValueError: It is none.
+        """
+        document = read_object(text)
+        found = document.get("Containers")
+        if not isinstance(found, list):
+            raise ValueError("it has no Containers")
+        containers = [_container(one) for one in found if isinstance(one, Mapping)]
+        arn = _text(document, "TaskARN")
+        return cls(
+            tuple(
+                replace(one, task_arn=one.task_arn or arn)
+                for one, kind in containers
+                # a container that is being made has no type yet
+                if kind in {NORMAL, ""} and one.name
+            )
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class MetadataFile:
+    """What the metadata file says.
+
+    Attributes:
+        container: The one that it is mounted into.
+        host_ip: At which the instance is reached within its VPC.
+        is_ready: All is in it; until then the ports are missing.
+    """
+
+    container: TaskContainer
+    host_ip: str
+    is_ready: bool
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read it.
+
+        Raises:
+            ValueError: It is none, or only half of it is written.
+        """
+        document = read_object(text)
+        mode, ip = _network(document)
+        container = TaskContainer(
+            _text(document, "ContainerName"),
+            _text(document, "ContainerID"),
+            _text(document, "TaskARN"),
+            mode,
+            ip,
+            _ports(document.get("PortMappings"), at="BindIp"),
+        )
+        return cls(
+            container,
+            _ip(_text(document, "HostPrivateIPv4Address")),
+            _text(document, "MetadataFileStatus") == READY,
+        )
+
+
+def parse_container(text: str) -> TaskContainer:
+    """Read the document of one container.
+
+    Raises:
+        ValueError: It is none.
+    """
+    container, _ = _container(read_object(text))
+    if not container.name:
+        raise ValueError("it has no Name")
+    return container
+
+
+def _container(document: Mapping[str, Any]) -> tuple[TaskContainer, str]:
+    """One container, and its type."""
+    mode, ip = _network(document)
+    health = document.get("Health")
+    health = health if isinstance(health, Mapping) else {}
+    labels = document.get("Labels")
+    exit_code = health.get("exitCode")
+    container = TaskContainer(
+        _text(document, "Name"),
+        _text(document, "DockerId"),
+        _text(labels, "com.amazonaws.ecs.task-arn") if isinstance(labels, Mapping) else "",
+        mode,
+        ip,
+        _ports(document.get("Ports"), at="HostIp"),
+        _text(health, "status"),
+        exit_code if type(exit_code) is int else None,
+        _text(document, "KnownStatus"),
+        _text(document, "DesiredStatus"),
+    )
+    return container, _text(document, "Type")
+
+
+def _network(document: Mapping[str, Any]) -> tuple[str, str]:
+    """The mode, and the first address: of IPv4 if there is one."""
+    networks = document.get("Networks")
+    for network in networks if isinstance(networks, list) else []:
+        if isinstance(network, Mapping) and (mode := _text(network, "NetworkMode")):
+            addresses = [*_list(network, "IPv4Addresses"), *_list(network, "IPv6Addresses")]
+            # in host mode the only address is an empty text
+            return mode, next(filter(None, map(_ip, addresses)), "")
+    return "", ""
+
+
+def _ports(mappings: object, *, at: str) -> dict[int, int]:
+    """Docker binds each port for IPv4 and for IPv6, to two ports that may differ: IPv4's counts."""
+    found: dict[int, int] = {}
+    for one in mappings if isinstance(mappings, list) else []:
+        if not isinstance(one, Mapping) or one.get("Protocol", "tcp") != "tcp":
+            continue
+        inside, outside = one.get("ContainerPort"), one.get("HostPort")
+        # a port that is not known yet is left out, or 0
+        if _is_port(inside) and _is_port(outside) and ":" not in _text(one, at):
+            found.setdefault(inside, outside)
+    return found
+
+
+def _is_port(found: object) -> TypeGuard[int]:
+    return type(found) is int and 0 < found < 65536  # noqa: PLR2004 - TCP's
+
+
+def _ip(text: object) -> str:
+    try:
+        return str(ipaddress.ip_address(text)) if isinstance(text, str) else ""
+    except ValueError:
+        return ""
+
+
+def _text(document: Mapping[str, Any], name: str) -> str:
+    found = document.get(name)
+    return found if isinstance(found, str) else ""
+
+
+def _list(document: Mapping[str, Any], name: str) -> list[object]:
+    found = document.get(name)
+    return found if isinstance(found, list) else []

@@ -1,0 +1,45 @@
+"""Whether all that is waited for at the end fits into the time that ECS and EC2 leave. Pure.
+
+Source:
+    Amazon ECS Developer Guide, task definition parameters (``stopTimeout``), and Amazon EC2 User
+    Guide, "Spot Instance interruption notices".
+"""
+
+NOTICE_S = 120.0
+"""From a Spot notice to the end of the instance."""
+
+SERVICE_STOP_S = 30.0
+"""What ECS gives the service's container if its definition does not say more."""
+
+
+def check_times(
+    leaves_within_s: float, stop_timeout_s: float, *, comes_first: bool
+) -> tuple[str, ...]:
+    """What would be cut short, a sentence each.
+
+    Args:
+        leaves_within_s: At most that the registrar takes from SIGTERM on.
+        stop_timeout_s: Until its container is killed.
+        comes_first: The service is told to end when the registrar has ended, as a container of its
+            own; else within the same time.
+    """
+    warnings: list[str] = []
+    if leaves_within_s >= stop_timeout_s:
+        warnings.append(
+            f"leaving may take {leaves_within_s:.0f} s (RELEASE_TIMEOUT, DRAIN and the registry's"
+            f" answers), and ECS kills this container after {stop_timeout_s:g} s; give it a longer"
+            " stopTimeout, and STOP_TIMEOUT the same, or make RELEASE_TIMEOUT or DRAIN shorter"
+        )
+    needed_s = leaves_within_s + SERVICE_STOP_S if comes_first else stop_timeout_s
+    if needed_s >= NOTICE_S:
+        what = (
+            f"leaving may take {leaves_within_s:.0f} s and the service's own end"
+            f" {SERVICE_STOP_S:.0f} s"
+            if comes_first
+            else f"STOP_TIMEOUT is {stop_timeout_s:g} s"
+        )
+        warnings.append(
+            f"{what}, and a Spot instance is gone {NOTICE_S:.0f} s after its notice; make"
+            " RELEASE_TIMEOUT or DRAIN shorter"
+        )
+    return tuple(warnings)

@@ -1,0 +1,114 @@
+"""ECS task metadata: a task's own address, or the port of the instance that leads to us.
+
+A container is started before the agent knows its ports, so they are waited for. ``PORT`` is never
+taken in their place: another task has it, on an instance that runs two.
+"""
+
+from collections.abc import Callable
+
+from registrar.aws.endpoint import insist
+from registrar.aws.task_metadata import TaskMetadata
+from registrar.aws.tasks import AWSVPC, HOST, NO_NETWORK, Task, TaskContainer
+from registrar.places.search import Finding, Reached, Search
+from registry.faults import MetadataUnavailable, PlaceUnknown
+
+PATIENCE_S = 5.0
+"""The agent learns the ports within a second; who asks on after that says what is missing."""
+
+
+def look(search: Search, metadata: TaskMetadata | None) -> Finding:
+    """Where our task is reached, in its network mode.
+
+    Raises:
+        MetadataUnavailable: The agent does not answer, or does not know yet.
+        PlaceUnknown: It will never know.
+    """
+    if metadata is None:
+        search.note("", "not asked: ECS_CONTAINER_METADATA_URI_V4 is not set")
+        return Finding()
+    search.note(f"GET {metadata.url}/task", "")
+
+    def read() -> Finding:
+        finding, said = read_task(metadata.task(), search, own=lambda: metadata.own().docker_id)
+        search.note(f"GET {metadata.url}/task", said)
+        return finding
+
+    return insist(read, within_s=PATIENCE_S)
+
+
+def read_task(task: Task, search: Search, *, own: Callable[[], str]) -> tuple[Finding, str]:
+    """What a task document says of us, and the same as a sentence.
+
+    Args:
+        own: Gives the id of the container that we run in; asked only where several could be meant.
+
+    Raises:
+        MetadataUnavailable: Not yet; it may in a moment.
+        PlaceUnknown: It never will.
+    """
+    settings = search.settings
+    mode = next((one.mode for one in task.containers if one.mode), "")
+    if settings.container:
+        mode = find_named(task, settings.container).mode or mode
+    if not mode:
+        raise MetadataUnavailable("the agent does not know the task's network yet", may_pass=True)
+    if mode == NO_NETWORK:
+        raise PlaceUnknown("the task has network mode none, so nobody reaches it; choose another")
+    if mode == HOST:
+        return Finding("", settings.port, Reached.BY_THE_HOST), "network mode host"
+    if mode == AWSVPC:
+        # all containers of the task share one interface
+        ip = next((one.ip for one in task.containers if one.ip), "")
+        if not ip:
+            raise MetadataUnavailable("the agent does not know the task's ip yet", may_pass=True)
+        return Finding(ip, settings.port, Reached.AT_ITS_OWN), f"network mode awsvpc, ip {ip}"
+    if search.port is not None:
+        return Finding("", 0, Reached.THROUGH_THE_HOST), f"network mode {mode}"
+    container = _mapping(task, search, own=own)
+    port = container.ports[settings.port]
+    said = f"network mode {mode}, {container.name}: port {settings.port} is {port} of the host"
+    return Finding("", port, Reached.THROUGH_THE_HOST), said
+
+
+def _mapping(task: Task, search: Search, *, own: Callable[[], str]) -> TaskContainer:
+    """The container that is meant, with its port known."""
+    name, port = search.settings.container, search.settings.port
+    if not port:
+        raise PlaceUnknown("PORT is not set, so it is not known which port of the host leads here")
+    if name:
+        container = find_named(task, name)
+        if port not in container.ports:
+            raise MetadataUnavailable(_unmapped(f"no container {name}", port), may_pass=True)
+        return container
+    mapping = [one for one in task.containers if port in one.ports]
+    if len(mapping) > 1:
+        ours = own()
+        mapping = [one for one in mapping if one.docker_id == ours] or mapping
+    if not mapping:
+        names = ", ".join(one.name for one in task.containers)
+        raise MetadataUnavailable(_unmapped(f"no container ({names})", port), may_pass=True)
+    if len(mapping) > 1:
+        names = ", ".join(one.name for one in mapping)
+        raise PlaceUnknown(f"containers {names} all map port {port}; say which with CONTAINER")
+    return mapping[0]
+
+
+def find_named(task: Task, name: str) -> TaskContainer:
+    """The container of a name.
+
+    Raises:
+        MetadataUnavailable: The agent knows of none; it may be that it has to be made yet.
+    """
+    for one in task.containers:
+        if one.name == name:
+            return one
+    names = ", ".join(one.name for one in task.containers)
+    text = f"CONTAINER is {name!r}, and ECS knows of these in the task: {names}"
+    raise MetadataUnavailable(text, may_pass=True)
+
+
+def _unmapped(who: str, port: int) -> str:
+    return (
+        f"ECS knows of {who} yet that maps port {port}; is there a port mapping with"
+        f" containerPort {port} in the task definition?"
+    )
