@@ -4,6 +4,8 @@ A program's click command is the one list of its settings. Values come in as tex
 together, so that one run names every bad one; none is replaced by a default in silence.
 """
 
+import os
+import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -74,6 +76,7 @@ def registry_options(command: Command) -> Command:
         option("--registry-url", "etcd endpoints, comma-separated; http://user:password@host:port"),
         option("--registry-prefix", "what every key begins with", default="/branchfront"),
         option("--registry-ca", "file: certificates of who signs etcd's (PEM)"),
+        option("--registry-ca-text", "the same, as text in place of a file"),
         option("--registry-cert", "file: our client certificate (PEM)"),
         option("--registry-key", "file: the client certificate's key (PEM)"),
         option("--registry-user", "etcd user"),
@@ -133,12 +136,7 @@ def _read_etcd(given: Mapping[str, str], problems: Problems) -> EtcdSettings | N
         problems.note("REGISTRY_PASSWORD and REGISTRY_PASSWORD_FILE are both set; set one of them")
     elif named:
         password = problems.read("REGISTRY_PASSWORD_FILE", named, _first_line, "")
-    files = {name: given[f"registry_{name}"] for name in ("ca", "cert", "key")}
-    for name, path in files.items():
-        if path:
-            problems.read(f"REGISTRY_{name.upper()}", path, _readable, b"")
-    if bool(files["cert"]) != bool(files["key"]):
-        problems.note("REGISTRY_CERT and REGISTRY_KEY go together; one of them is not set")
+    files = _read_files(given, problems)
     if not given["registry_url"]:
         return None
     endpoints, logins = _read_urls(given["registry_url"], problems)
@@ -157,6 +155,25 @@ def _read_etcd(given: Mapping[str, str], problems: Problems) -> EtcdSettings | N
         cert=files["cert"],
         key=files["key"],
     )
+
+
+def _read_files(given: Mapping[str, str], problems: Problems) -> dict[str, str]:
+    """The files with certificates and the key; the one that signs may come as text."""
+    files = {name: given[f"registry_{name}"] for name in ("ca", "cert", "key")}
+    for name, path in files.items():
+        if path:
+            problems.read(f"REGISTRY_{name.upper()}", path, _readable, b"")
+    if bool(files["cert"]) != bool(files["key"]):
+        problems.note("REGISTRY_CERT and REGISTRY_KEY go together; one of them is not set")
+    text = given["registry_ca_text"]
+    if text and files["ca"]:
+        problems.note("REGISTRY_CA and REGISTRY_CA_TEXT are both set; set one of them")
+    elif text:
+        try:
+            files["ca"] = _written_down(text)
+        except ValueError as exc:
+            problems.note(f"REGISTRY_CA_TEXT {exc}")
+    return files
 
 
 def _read_urls(text: str, problems: Problems) -> tuple[tuple[str, ...], set[tuple[str, str]]]:
@@ -204,6 +221,20 @@ def _first_line(path: str) -> str:
     except UnicodeDecodeError:
         # what Python says of it quotes a byte of the password
         raise ValueError("the file is not UTF-8") from None
+
+
+def _written_down(text: str) -> str:
+    """Certificates as a file, for those who only take one.
+
+    It is in memory, and ends with us: a container's own files may be read-only.
+    """
+    try:
+        ssl.create_default_context(cadata=text.encode("ascii").decode())
+    except (ssl.SSLError, ValueError):
+        raise ValueError("holds no certificates (PEM, with its line breaks)") from None
+    file = os.memfd_create("registry-ca")
+    os.write(file, text.encode())
+    return f"/proc/self/fd/{file}"
 
 
 def _readable(path: str) -> bytes:

@@ -19,6 +19,7 @@ import pytest
 
 from registry.etcd import EtcdSettings
 from registry.keys import RouteKey
+from tests.certificates import Authority
 from tests.etcd_server import EtcdServer, free_ports, wait_until
 from tests.registrar_process import Registrar, run_once
 from tests.system.frontend import COMMAND, Frontend
@@ -299,6 +300,22 @@ def test_without_our_certificate_nobody_is_let_in(page: Page) -> None:
     assert len(bare.stderr.splitlines()) == 1
     assert untrusting.returncode == 69
     assert "not to be trusted" in untrusting.stderr
+
+
+@pytest.mark.usefixtures("closed")
+def test_who_signs_may_come_as_text(page: Page, tmp_path: Path) -> None:
+    """As from a secret of ECS, into a container that has no file of its own."""
+    theirs = page.settings("A user for one branch")
+    text = Path(theirs["REGISTRY_CA"]).read_text().strip()
+    stranger = Authority(tmp_path).ca.read_text()
+
+    told = {**theirs, "REGISTRY_CA": ""}
+    trusted = run_once(["list"], environ(told, REGISTRY_CA_TEXT=text))
+    untrusted = run_once(["list"], environ(told, REGISTRY_CA_TEXT=stranger))
+
+    assert trusted.returncode == 0
+    assert untrusted.returncode == 69
+    assert "not to be trusted" in untrusted.stderr
 
 
 def test_the_keys_of_the_page_are_nobody_elses(page: Page, frontend: Frontend) -> None:

@@ -288,13 +288,6 @@ def test_where_says_what_it_would_register_and_who_said_so(place: Place) -> None
     assert place.routes() == []
 
 
-def test_where_the_platform_would_know_better_it_is_said(place: Place) -> None:
-    done = place.ask("where", PORT="8080", ECS_CONTAINER_METADATA_URI_V4="http://169.254.170.2/v4")
-
-    assert done.returncode == 0
-    assert "set IP and HOST_PORT" in done.stderr
-
-
 def test_a_registry_that_is_down_is_69_and_one_sentence(place: Place) -> None:
     (port,) = free_ports(1)
     url = f"http://root:hunter2@127.0.0.1:{port}"
