@@ -51,6 +51,9 @@ def exchange(
     try:
         response.begin()
         body = response.read(body_most + 1) if body_most else b""
+        if len(body) <= body_most and body_most and response.length:
+            # http.client does not complain of that where it was told how much to read
+            raise http.client.IncompleteRead(body, response.length)
     finally:
         response.close()
     if len(body) > body_most:

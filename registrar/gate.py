@@ -26,6 +26,10 @@ FIRST_ANSWER_S = 1.0
 GLANCE_S = 0.1
 """For the first answer of a service that runs already: who takes longer is registered meanwhile."""
 
+LOOK_AROUND_S = 5.0
+"""Between two looks where an unhealthy service is: each may cost ECS a request, and our share of
+those is one in 2.5 s."""
+
 SLACK_S = 2.0
 """Over the time that frontends have: a call of that length may have begun at its end."""
 
@@ -191,21 +195,23 @@ class Gate:
         health = Health(settings, self._keep.wished)
         since = self._clock()
         tell_at = since + FIRST_TOLD_S
+        look_at = since + LOOK_AROUND_S
         pause_s = 0.0
         while not self._bell.wait(pause_s * self._rng.uniform(1 - JITTER, 1 + JITTER)):
             before = health
             answer = self._ask(ask)
             health = (health.passed if answer.passed else health.failed)(answer.words)
             now = self._clock()
+            if not answer.passed and now >= look_at:
+                # a container that was restarted may have another port of the host by now
+                self._keep.look_around()
+                look_at = now + LOOK_AROUND_S
             if health.state is not before.state:
                 self._tell_change(health, now - since)
                 since, tell_at = now, now + FIRST_TOLD_S
                 self._wish(health.state)
-                # in a container that was restarted it may listen at another port of the host
-                self._keep.look_around()
             elif health.state is State.STARTING and now >= tell_at:
                 self._tell_unhealthy(health, now - since)
-                self._keep.look_around()
                 tell_at = now + REPEAT_S
             pause_s = health.pause_s(now - since)
 

@@ -17,7 +17,7 @@ HEALTH_LEAST_S = 0.1
 """Asked more often, a service would be busy with our questions."""
 
 ECS_INTERVAL_LEAST_S = 1 / RATE
-"""Our share of the requests that ECS's agent answers; each answer counts once then."""
+"""Our share of the requests that ECS's agent answers."""
 
 IN_A_ROW_MOST = 1000
 """At the longest interval that is more than two years."""
@@ -76,6 +76,9 @@ def read_health(given: Mapping[str, str], problems: Problems) -> HealthSettings 
     settings = replace(
         pace,
         of_task=wants_ecs,
+        # ECS has counted what failed already, and what passed
+        failures=1 if wants_ecs else pace.failures,
+        passes=1 if wants_ecs else pace.passes,
         path=problems.read("HEALTH_PATH", path, parse_path, "") if path else "",
         address=problems.read("HEALTH_ADDRESS", address, Address.parse, None) if address else None,
     )

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from registrar.aws import task_health
 from registrar.aws.instance_metadata import InstanceMetadata
@@ -105,7 +105,8 @@ def make_registration(
             refuse us, and the command still runs.
     """
     registrations = open_registrations(settings.reach)
-    place, finder = settings.place, Finder(settings.place)
+    place = replace(settings.place, is_within=beside_command)
+    finder = Finder(place)
     ask, hint = ask_of(settings.health, finder.task, place)
     surroundings = Surroundings(
         locate=lambda: finder.find().address,
@@ -179,7 +180,14 @@ def ask_of(
     if health is None:
         return None, ""
     if health.of_task and metadata is not None:
-        return TaskHealth(metadata, container=place.container, port=place.port), task_health.HINT
+
+        def name() -> str:
+            return place.container or (metadata.own_name() if place.is_within else "")
+
+        asked = TaskHealth(
+            metadata, container=name, port=place.port, is_followed=not place.host_port
+        )
+        return asked, task_health.HINT
     return (ask_path(health.path) if health.path else ask_port), OWN_HINT
 
 

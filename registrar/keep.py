@@ -12,7 +12,14 @@ from dataclasses import dataclass, replace
 
 from registrar.listener import Listener
 from registry.claims import Claim
-from registry.faults import AddressTaken, Fault, LeaseLost, StoreDenied
+from registry.faults import (
+    AddressTaken,
+    Fault,
+    LeaseLost,
+    MetadataUnavailable,
+    PlaceUnknown,
+    StoreDenied,
+)
 from registry.holders import present_holder, successor
 from registry.keys import RouteKey
 from registry.records import Address, InstanceRecord, State
@@ -135,11 +142,11 @@ class Keep:
         self._give_up_when_denied = give_up_when_denied
         self._rng = rng or random.Random()  # noqa: S311 - spreads tries, guards nothing
         self._backoff_s = RETRY_FIRST_S
-        self._trouble = ""
+        self._trouble = self._relief = ""
         self._trouble_at = self._told_at = 0.0
         self._wished = State.STARTING
         self._is_tried = self._was_registered = self._was_ready = False
-        self._looks_around = False
+        self._looks_around = self._has_retired = False
         self._retirement: Retirement | None = None
         self._heard_at = 0.0
 
@@ -155,9 +162,7 @@ class Keep:
 
     def wish(self, state: State) -> None:
         """Have this state in the registry from now on; any thread may say so. Never waits."""
-        # who has retired does not come back
-        if self._wished is not State.DRAINING:
-            self._wished = state
+        self._wished = state
         self._timing.ring()
 
     def look_around(self) -> None:
@@ -172,8 +177,8 @@ class Keep:
 
     @property
     def wished(self) -> State:
-        """What was wished for last."""
-        return self._wished
+        """What was wished for last; who has retired does not come back."""
+        return State.DRAINING if self._has_retired else self._wished
 
     def write_draining(self) -> int:
         """Have frontends let go; the revision of it. For whoever waited until ``run`` has ended.
@@ -209,7 +214,6 @@ class Keep:
         try:
             if self.held.registered:
                 self._refresh()
-                self._move()
                 self._try_to_retire()
             else:
                 self._register()
@@ -232,7 +236,7 @@ class Keep:
         self._heard_at = self._timing.clock()
         self._backoff_s = RETRY_FIRST_S
         pause_s = self._lasts_s / REFRESHES
-        if self._retirement is not None and self._wished is State.READY:
+        if self._retirement is not None and self.wished is State.READY:
             pause_s = min(pause_s, RETIRING_S)
         return max(0.0, self._vary(pause_s) - (self._timing.clock() - started_at))
 
@@ -250,7 +254,7 @@ class Keep:
             lease = self.registrations.store.grant(self._ttl_s)
             held.lease, self._lasts_s = lease.id, lease.ttl_s
         since = held.record.registered_at if held.record else instant(self._timing.now())
-        held.record = InstanceRecord(held.address, self._wished, since, self._ttl_s)
+        held.record = InstanceRecord(held.address, self.wished, since, self._ttl_s)
         default_service = self._default_service
         if held.claim is None:
             default_service = self.registrations.default_service() or default_service
@@ -314,7 +318,9 @@ class Keep:
             raise AddressTaken(f"{address} is not ours any more: {holder}")
 
     def _refresh(self) -> None:
-        held, state = self.held, self._wished
+        if self._looks_around and self._move():
+            return
+        held, state = self.held, self.wished
         if held.record is not None and held.record.state is not state:
             wished = replace(held.record, state=state)
             revision = self.registrations.restate(self.key, wished, lease=held.lease)
@@ -330,16 +336,22 @@ class Keep:
         held.registered = False
         self._register()
 
-    def _move(self) -> None:
-        """Register at the address where we are by now, if it is another one."""
-        if not self._looks_around:
-            return
+    def _move(self) -> bool:
+        """Register at the address where we are by now, if it is another one; say whether it is.
+
+        Before anything is said of the old one, which may be somebody else's by now.
+        """
+        held = self.held
+        # finding out may take seconds
+        self._lasts_s = self.registrations.store.refresh(held.lease)
+        found = self._find_address()
         self._looks_around = False
-        held, found = self.held, self._find_address()
-        if found != held.address:
-            log.warning("we are at %s now", found, extra=self._words())
-            held.address, held.registered = found, False
-            self._register()
+        if found == held.address:
+            return False
+        log.warning("we are at %s now", found, extra=self._words())
+        held.address, held.registered = found, False
+        self._register()
+        return True
 
     def _try_to_retire(self) -> None:
         """Leave the rotation if another instance serves in our place, or it is high time."""
@@ -357,7 +369,7 @@ class Keep:
         if not revision:
             # the other one has changed: it may be leaving as well
             return
-        held.record, self._wished = draining, State.DRAINING
+        held.record, self._has_retired = draining, True
         why = "another instance serves" if other else "no other instance serves, and time is up"
         log.info("%s; out of rotation", why, extra=self._words(revision=revision))
 
@@ -371,8 +383,8 @@ class Keep:
         now = self._timing.clock()
         if fault is None:
             if self._trouble:
-                text = "the registry takes us again after %.0f s"
-                log.info(text, now - self._trouble_at, extra=self._words())
+                text = "%s after %.0f s"
+                log.info(text, self._relief, now - self._trouble_at, extra=self._words())
             self._trouble = ""
             return
         if not self._trouble:
@@ -381,6 +393,8 @@ class Keep:
             self._told_at = now
             log.warning("%s; trying on", fault, extra=self._words())
         self._trouble = str(fault)
+        is_ours = isinstance(fault, PlaceUnknown | MetadataUnavailable)
+        self._relief = "we know where we are" if is_ours else "the registry takes us again"
 
     def _pause(self) -> float:
         pause_s = self._rng.uniform(0, self._backoff_s)

@@ -157,6 +157,9 @@ class Registration:
 
         Where the notice sets a date, at last in time to leave before it.
         """
+        if self._keep.wished is State.DRAINING:
+            log.info("%s; out of rotation already", notice.text, extra=self._words())
+            return
         by, within = None, ""
         if notice.at is not None:
             left_s = max(0.0, notice.at - self._now() - self._patience.most_s)

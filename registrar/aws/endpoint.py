@@ -1,7 +1,8 @@
-"""An endpoint of metadata: one request at a time, rationed, and never through a proxy."""
+"""An endpoint of metadata: requests that are rationed, and never go through a proxy."""
 
 import http.client
 import random
+import re
 import socket
 import threading
 import time
@@ -30,6 +31,9 @@ JITTER = 0.1
 HTTP_PORT = 80
 
 
+_HOST = re.compile(r"(?=.{1,253}$)[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*")
+
+
 class Base(NamedTuple):
     """Where an endpoint is.
 
@@ -41,9 +45,14 @@ class Base(NamedTuple):
     port: int
     path: str
 
-    def __str__(self) -> str:
+    @property
+    def authority(self) -> str:
+        """Host and port, as they stand in a request."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"http://{host}{'' if self.port == HTTP_PORT else f':{self.port}'}{self.path}"
+        return host if self.port == HTTP_PORT else f"{host}:{self.port}"
+
+    def __str__(self) -> str:
+        return f"http://{self.authority}{self.path}"
 
 
 def parse_base(text: str) -> Base:
@@ -57,10 +66,11 @@ def parse_base(text: str) -> Base:
         port = parts.port
     except ValueError as exc:
         raise ValueError(f"expected http://host:port/path ({exc})") from exc
-    is_plain = text.isascii() and text.isprintable() and " " not in text
-    if parts.scheme != "http" or not parts.hostname or parts.query or not is_plain:
+    host = parts.hostname or ""
+    is_plain = re.fullmatch(r"[!-~]+", text) and not parts.query and port != 0
+    if parts.scheme != "http" or not is_plain or not (_HOST.fullmatch(host) or ":" in host):
         raise ValueError("expected http://host:port/path")
-    return Base(parts.hostname, port or HTTP_PORT, parts.path.rstrip("/"))
+    return Base(host, HTTP_PORT if port is None else port, parts.path.rstrip("/"))
 
 
 class Silence(MetadataUnavailable):
@@ -83,12 +93,13 @@ class Endpoint:
         self._ration = ration
         self._clock = clock
         self._sleep = sleep
-        self._turn = threading.Lock()
+        self._counting = threading.Lock()
 
     @property
     def may_ask(self) -> bool:
         """Whether a request would be sent at once."""
-        return self._ration.pause_s(self._clock()) <= 0
+        with self._counting:
+            return self._ration.pause_s(self._clock()) <= 0
 
     def ask(
         self, path: str, *, method: str = "GET", headers: Mapping[str, str] | None = None
@@ -100,37 +111,39 @@ class Endpoint:
         """
         base = self.base
         asked = f"{method} {base}{path}"
-        with self._turn:
-            self._sleep(self._ration.pause_s(self._clock()))
-            self._ration.take(self._clock())
-            try:
-                link = socket.create_connection((base.host, base.port), timeout=REQUEST_S)
-            except TimeoutError:
-                text = f"{asked}: no connection within {REQUEST_S:g} s; something drops it"
-                raise MetadataUnavailable(text, may_pass=True) from None
-            except OSError as exc:
-                text = f"{asked}: no connection ({exc.strerror or exc})"
-                raise MetadataUnavailable(text, may_pass=True) from None
-            ends_at = self._clock() + REQUEST_S
-            try:
-                with link:
-                    return exchange(
-                        link,
-                        method,
-                        base.path + path,
-                        headers={"Host": base.host, **(headers or {})},
-                        left_s=lambda: ends_at - self._clock(),
-                        body_most=BODY_MOST,
-                    )
-            except TimeoutError:
-                text = f"{asked}: no answer within {REQUEST_S:g} s"
-                raise Silence(text, may_pass=True) from None
-            except OSError as exc:
-                text = f"{asked}: hung up without an answer ({exc.strerror or exc})"
-                raise MetadataUnavailable(text, may_pass=True) from None
-            except (http.client.HTTPException, ValueError) as exc:
-                text = f"{asked}: the answer is no HTTP that we read ({exc!r:.80})"
-                raise MetadataUnavailable(text, may_pass=True) from None
+        with self._counting:
+            now = self._clock()
+            pause_s = self._ration.pause_s(now)
+            self._ration.take(now)
+        self._sleep(pause_s)
+        try:
+            link = socket.create_connection((base.host, base.port), timeout=REQUEST_S)
+        except TimeoutError:
+            text = f"{asked}: no connection within {REQUEST_S:g} s; something drops it"
+            raise MetadataUnavailable(text, may_pass=True) from None
+        except OSError as exc:
+            text = f"{asked}: no connection ({exc.strerror or exc})"
+            raise MetadataUnavailable(text, may_pass=True) from None
+        ends_at = self._clock() + REQUEST_S
+        try:
+            with link:
+                return exchange(
+                    link,
+                    method,
+                    base.path + path,
+                    headers={"Host": base.authority, **(headers or {})},
+                    left_s=lambda: ends_at - self._clock(),
+                    body_most=BODY_MOST,
+                )
+        except TimeoutError:
+            text = f"{asked}: no answer within {REQUEST_S:g} s"
+            raise Silence(text, may_pass=True) from None
+        except OSError as exc:
+            text = f"{asked}: hung up without an answer ({exc.strerror or exc})"
+            raise MetadataUnavailable(text, may_pass=True) from None
+        except (http.client.HTTPException, ValueError) as exc:
+            text = f"{asked}: the answer is no HTTP that we read ({exc!r:.80})"
+            raise MetadataUnavailable(text, may_pass=True) from None
 
 
 def insist(

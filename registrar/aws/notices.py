@@ -32,6 +32,11 @@ LIFE_CYCLE, SPOT = "instance-life-cycle", "spot"
 
 INSTANCE_ACTION = "spot/instance-action"
 
+ACTIONS = frozenset({"terminate", "stop", "hibernate"})
+
+NOTICE_S = 120.0
+"""From a notice to the end of the instance."""
+
 REBALANCE = "events/recommendations/rebalance"
 
 log = logging.getLogger("registrar")
@@ -63,7 +68,7 @@ def parse_action(text: str) -> Notice:
         seconds = float(timegm(time.strptime(at[:20], "%Y-%m-%dT%H:%M:%SZ")))
     except ValueError:
         raise ValueError("its time is none") from None
-    word = action if action in {"terminate", "stop", "hibernate"} else "take away"
+    word = action if isinstance(action, str) and action in ACTIONS else "take away"
     return Notice(f"EC2 is going to {word} this Spot instance at {at[:20]}", seconds)
 
 
@@ -76,6 +81,7 @@ class NoticeWatch:
         *,
         heed: Callable[[Notice], None],
         wait: Callable[[float], bool],
+        now: Callable[[], float] = time.time,
         rng: random.Random | None = None,
     ) -> None:
         """Asks nothing yet.
@@ -87,6 +93,7 @@ class NoticeWatch:
         self._metadata = metadata
         self._heed = heed
         self._wait = wait
+        self._now = now
         self._rng = rng or random.Random()  # noqa: S311 - spreads questions, guards nothing
         self._life_cycle: str | None = None
         self._is_recommended = False
@@ -128,10 +135,10 @@ class NoticeWatch:
         self._turn += 1
         return False
 
-    @staticmethod
-    def _read_action(text: str) -> Notice:
+    def _read_action(self, text: str) -> Notice:
         try:
             return parse_action(text)
         except ValueError as exc:
             log.warning("a Spot notice cannot be read, and is heeded all the same: %s", exc)
-            return Notice("EC2 is going to take this Spot instance away", None)
+            text = "EC2 is going to take this Spot instance away within two minutes"
+            return Notice(text, self._now() + NOTICE_S)

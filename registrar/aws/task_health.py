@@ -3,6 +3,8 @@
 It costs a request of a few kilobytes to the agent, and needs no way to the service itself.
 """
 
+from collections.abc import Callable
+
 from registrar.aws.task_metadata import TaskMetadata
 from registrar.aws.tasks import Task, TaskContainer
 from registrar.probing import Answer
@@ -23,28 +25,44 @@ class TaskHealth:
     That the agent does not answer says nothing of the service: its last word holds.
     """
 
-    def __init__(self, metadata: TaskMetadata, *, container: str, port: int) -> None:
+    def __init__(
+        self, metadata: TaskMetadata, *, container: Callable[[], str], port: int, is_followed: bool
+    ) -> None:
         """Asks nothing yet.
 
         Args:
-            container: Its name; empty for the one that maps the port, or has the only check.
+            container: Gives its name; empty for the one that maps the port, or has the only check.
             port: That the service listens on, inside.
+            is_followed: The registered port is the one that ECS maps; nobody has said another.
         """
         self._metadata = metadata
         self._container = container
         self._port = port
+        self._is_followed = is_followed
         self._has_passed = False
 
     def __call__(self, address: Address, *, within_s: float) -> Answer:
         """What the agent says now, or said a moment ago where now would be too often."""
-        del address, within_s  # nobody is asked there, and a request has a limit of its own
+        del within_s  # a request has a limit of its own
         try:
+            name = self._container()
             task = self._metadata.lately()
         except MetadataUnavailable as fault:
             return Answer(passed=self._has_passed, words=f"its health is not known: {fault}")
-        answer = judge(choose(task, self._container, self._port))
+        container = choose(task, name, self._port)
+        answer = judge(container)
+        if self._is_followed and container and answer.passed:
+            answer = self._judge_port(container, address.port) or answer
         self._has_passed = answer.passed
         return answer
+
+    def _judge_port(self, container: TaskContainer, registered: int) -> Answer | None:
+        """A container that was restarted may have another port of the host."""
+        mapped = container.ports.get(self._port, registered)
+        if mapped == registered:
+            return None
+        words = f"port {self._port} of container {container.name} is {mapped} of the host by now"
+        return Answer(passed=False, words=words)
 
 
 def choose(task: Task, name: str, port: int) -> TaskContainer | None:

@@ -43,6 +43,7 @@ class TaskMetadata:
         ration = Ration(burst=BURST, rate=RATE)
         self._endpoint = Endpoint(base, ration, clock=clock, sleep=sleep)
         self._last: Task | None = None
+        self._own_name = ""
 
     @property
     def url(self) -> str:
@@ -55,7 +56,17 @@ class TaskMetadata:
         Raises:
             MetadataUnavailable: It is not told.
         """
-        return self._read("", parse_container)
+        found = self._read("", parse_container)
+        self._own_name = found.name
+        return found
+
+    def own_name(self) -> str:
+        """The name of the container that we run in; it keeps it, so it is asked once.
+
+        Raises:
+            MetadataUnavailable: It is not told.
+        """
+        return self._own_name or self.own().name
 
     def task(self) -> Task:
         """The task, as it is now.

@@ -10,18 +10,20 @@ Source:
     container metadata file".
 """
 
-import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Self, TypeGuard
 
 from registry.fields import read_object
+from registry.records import Address
 
 NORMAL = "NORMAL"
 """The type of a container that somebody wrote into the task definition; others are ECS's own."""
 
 AWSVPC, HOST, NO_NETWORK = "awsvpc", "host", "none"
 """Network modes that are not told from each other by ports; in all others ports are mapped."""
+
+SETTLED = frozenset({"RUNNING", "RESOURCES_PROVISIONED", "STOPPED"})
 
 READY = "READY"
 """The metadata file's status when all is in it; the first version has no status at all."""
@@ -52,6 +54,11 @@ class TaskContainer:
     health_exit_code: int | None = None
     known_status: str = ""
     desired_status: str = ""
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether ECS knows all of it that it will know: the ports come when it runs."""
+        return bool(self.mode) and self.known_status in SETTLED
 
     @property
     def task_id(self) -> str:
@@ -193,8 +200,9 @@ def _is_port(found: object) -> TypeGuard[int]:
 
 
 def _ip(text: object) -> str:
+    """An ip that can be registered; empty for every other."""
     try:
-        return str(ipaddress.ip_address(text)) if isinstance(text, str) else ""
+        return Address(text, 1).ip if isinstance(text, str) else ""
     except ValueError:
         return ""
 

@@ -5,8 +5,7 @@ Source:
     Guide, "Spot Instance interruption notices".
 """
 
-NOTICE_S = 120.0
-"""From a Spot notice to the end of the instance."""
+from registrar.aws.notices import NOTICE_S
 
 SERVICE_STOP_S = 30.0
 """What ECS gives the service's container if its definition does not say more."""
@@ -30,16 +29,14 @@ def check_times(
             f" answers), and ECS kills this container after {stop_timeout_s:g} s; give it a longer"
             " stopTimeout, and STOP_TIMEOUT the same, or make RELEASE_TIMEOUT or DRAIN shorter"
         )
-    needed_s = leaves_within_s + SERVICE_STOP_S if comes_first else stop_timeout_s
-    if needed_s >= NOTICE_S:
-        what = (
-            f"leaving may take {leaves_within_s:.0f} s and the service's own end"
-            f" {SERVICE_STOP_S:.0f} s"
-            if comes_first
-            else f"STOP_TIMEOUT is {stop_timeout_s:g} s"
-        )
+    gone = f"a Spot instance is gone {NOTICE_S:.0f} s after its notice"
+    if comes_first and leaves_within_s + SERVICE_STOP_S >= NOTICE_S:
         warnings.append(
-            f"{what}, and a Spot instance is gone {NOTICE_S:.0f} s after its notice; make"
-            " RELEASE_TIMEOUT or DRAIN shorter"
+            f"leaving may take {leaves_within_s:.0f} s and the service's own end"
+            f" {SERVICE_STOP_S:.0f} s, and {gone}; make RELEASE_TIMEOUT or DRAIN shorter"
+        )
+    elif not comes_first and stop_timeout_s > NOTICE_S:
+        warnings.append(
+            f"STOP_TIMEOUT is {stop_timeout_s:g} s, and {gone}: more is cut short there"
         )
     return tuple(warnings)

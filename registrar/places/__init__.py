@@ -132,12 +132,18 @@ def search_through(sources: Sequence[Source], search: Search) -> Place:
 
 
 def _explain(search: Search) -> str:
+    if search.port is None and search.reached is Reached.THROUGH_THE_HOST:
+        return (
+            f"nobody says which port of the host leads to port {search.settings.port} of this"
+            " container; is it mapped in the task definition? HOST_PORT would say it"
+        )
     if search.port is None:
         return "no source knows the port at which this service is reached; set PORT"
     if search.reached is Reached.THROUGH_THE_HOST:
         why = search.why_no_ip or "nobody was asked for it"
         return (
-            f"port {search.port.value} of the instance leads here, and its ip is not known: {why};"
-            " or have ECS's agent write it down (ECS_ENABLE_CONTAINER_METADATA=true), or set IP"
+            f"port {search.port.value} of the instance leads here, and its ip is not known ({why});"
+            " make EC2's metadata reachable, have ECS's agent write it into its file"
+            " (ECS_ENABLE_CONTAINER_METADATA=true), or set IP"
         )
     return socket.explain(search.settings.endpoints)

@@ -29,67 +29,76 @@ def look(search: Search, metadata: TaskMetadata | None) -> Finding:
     search.note(f"GET {metadata.url}/task", "")
 
     def read() -> Finding:
-        finding, said = read_task(metadata.task(), search, own=lambda: metadata.own().docker_id)
+        name = search.settings.container
+        if search.settings.is_within:
+            name = name or metadata.own_name()
+        finding, said = read_task(metadata.task(), search, name=name, own=metadata.own_name)
         search.note(f"GET {metadata.url}/task", said)
         return finding
 
     return insist(read, within_s=PATIENCE_S)
 
 
-def read_task(task: Task, search: Search, *, own: Callable[[], str]) -> tuple[Finding, str]:
+def read_task(
+    task: Task, search: Search, *, name: str, own: Callable[[], str]
+) -> tuple[Finding, str]:
     """What a task document says of us, and the same as a sentence.
 
     Args:
-        own: Gives the id of the container that we run in; asked only where several could be meant.
+        name: Of the service's container; empty for the one that maps its port.
+        own: Gives the name of the container that we run in; asked where several could be meant.
 
     Raises:
         MetadataUnavailable: Not yet; it may in a moment.
         PlaceUnknown: It never will.
     """
-    settings = search.settings
+    port = search.settings.port
     mode = next((one.mode for one in task.containers if one.mode), "")
-    if settings.container:
-        mode = find_named(task, settings.container).mode or mode
+    if name:
+        mode = find_named(task, name).mode or mode
     if not mode:
         raise MetadataUnavailable("the agent does not know the task's network yet", may_pass=True)
     if mode == NO_NETWORK:
         raise PlaceUnknown("the task has network mode none, so nobody reaches it; choose another")
     if mode == HOST:
-        return Finding("", settings.port, Reached.BY_THE_HOST), "network mode host"
+        return Finding("", port, Reached.BY_THE_HOST), "network mode host"
     if mode == AWSVPC:
         # all containers of the task share one interface
         ip = next((one.ip for one in task.containers if one.ip), "")
         if not ip:
             raise MetadataUnavailable("the agent does not know the task's ip yet", may_pass=True)
-        return Finding(ip, settings.port, Reached.AT_ITS_OWN), f"network mode awsvpc, ip {ip}"
+        return Finding(ip, port, Reached.AT_ITS_OWN), f"network mode awsvpc, ip {ip}"
     if search.port is not None:
         return Finding("", 0, Reached.THROUGH_THE_HOST), f"network mode {mode}"
-    container = _mapping(task, search, own=own)
-    port = container.ports[settings.port]
-    said = f"network mode {mode}, {container.name}: port {settings.port} is {port} of the host"
-    return Finding("", port, Reached.THROUGH_THE_HOST), said
-
-
-def _mapping(task: Task, search: Search, *, own: Callable[[], str]) -> TaskContainer:
-    """The container that is meant, with its port known."""
-    name, port = search.settings.container, search.settings.port
     if not port:
         raise PlaceUnknown("PORT is not set, so it is not known which port of the host leads here")
-    if name:
-        container = find_named(task, name)
-        if port not in container.ports:
-            raise MetadataUnavailable(_unmapped(f"no container {name}", port), may_pass=True)
-        return container
+    container = find_named(task, name) if name else _mapping(task, port, own=own)
+    if port not in container.ports:
+        raise MetadataUnavailable(_unmapped(f"no container {name}", port), may_pass=True)
+    host_port = container.ports[port]
+    said = f"network mode {mode}, {container.name}: port {port} is {host_port} of the host"
+    return Finding("", host_port, Reached.THROUGH_THE_HOST), said
+
+
+def _mapping(task: Task, port: int, *, own: Callable[[], str]) -> TaskContainer:
+    """The one container that maps a port; of several, the one that we run in."""
     mapping = [one for one in task.containers if port in one.ports]
+    making = [one.name for one in task.containers if not (one.ports or one.is_settled)]
     if len(mapping) > 1:
         ours = own()
-        mapping = [one for one in mapping if one.docker_id == ours] or mapping
-    if not mapping:
-        names = ", ".join(one.name for one in task.containers)
-        raise MetadataUnavailable(_unmapped(f"no container ({names})", port), may_pass=True)
+        mapping = [one for one in mapping if one.name == ours] or mapping
     if len(mapping) > 1:
         names = ", ".join(one.name for one in mapping)
         raise PlaceUnknown(f"containers {names} all map port {port}; say which with CONTAINER")
+    if not mapping:
+        names = ", ".join(one.name for one in task.containers)
+        raise MetadataUnavailable(_unmapped(f"no container ({names})", port), may_pass=True)
+    if making:
+        text = (
+            f"container {mapping[0].name} maps port {port}, and so may {', '.join(making)}, which"
+            " ECS is still starting; CONTAINER says which is meant"
+        )
+        raise MetadataUnavailable(text, may_pass=True)
     return mapping[0]
 
 

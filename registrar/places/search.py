@@ -29,6 +29,7 @@ class PlaceSettings:
         endpoints: Of the registry, such as ``http://etcd:2379``.
         docker_host: Where the Docker engine listens; empty for the usual socket.
         container: The service's, by its name in the task; empty for the one that maps its port.
+        is_within: The service runs in our own container.
         task_url: Of ECS task metadata; None outside of ECS.
         metadata_file: ECS's file about our own container; empty if there is none.
         ec2_url: Of EC2 instance metadata; None where that is not to be asked.
@@ -41,6 +42,7 @@ class PlaceSettings:
     endpoints: tuple[str, ...] = ()
     docker_host: str = ""
     container: str = ""
+    is_within: bool = False
     task_url: Base | None = None
     metadata_file: str = ""
     ec2_url: Base | None = None
