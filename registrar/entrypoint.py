@@ -82,7 +82,7 @@ def _await_begin(registration: Registration) -> list[int]:
         if arrived is not None:
             early += [arrived.number] if arrived.number != signal.SIGCHLD else []
         elif registration.begin_patience_s <= 0:
-            log.warning("the registry does not answer; the command starts all the same")
+            log.warning("not registered yet; the command starts all the same")
             break
     return early
 

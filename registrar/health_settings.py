@@ -22,6 +22,9 @@ ECS_INTERVAL_LEAST_S = 1 / RATE
 IN_A_ROW_MOST = 1000
 """At the longest interval that is more than two years."""
 
+FAILURES, PASSES = 3, 2
+"""In a row, unless told otherwise: a single answer may be lost, and one that passed by chance."""
+
 WORDS = {"on": True, "yes": True, "true": True, "1": True}
 WORDS |= {"off": False, "no": False, "false": False, "0": False}
 """What says whether something is wanted."""
@@ -50,8 +53,10 @@ def health_pace_options(command: Command) -> Command:
         option("--health-tcp", "on: healthy when the port accepts a connection", default="on"),
         option("--health-interval", "seconds between two questions when healthy", default="5"),
         option("--health-timeout", "seconds for an answer", default="2"),
-        option("--health-failures", "as many in a row take it out of rotation", default="3"),
-        option("--health-passes", "as many in a row bring it back", default="2"),
+        option(
+            "--health-failures", "as many in a row take it out of rotation", default=str(FAILURES)
+        ),
+        option("--health-passes", "as many in a row bring it back", default=str(PASSES)),
     )
     for add in reversed(options):
         command = add(command)
@@ -67,6 +72,11 @@ def read_health(given: Mapping[str, str], problems: Problems) -> HealthSettings 
     if wants_ecs and (path or address):
         problems.note(
             "HEALTH_ECS is on, and HEALTH_PATH or HEALTH_ADDRESS is set; choose one of them"
+        )
+    if wants_ecs and (pace.failures, pace.passes) != (FAILURES, PASSES):
+        problems.note(
+            "HEALTH_ECS is on, and HEALTH_FAILURES or HEALTH_PASSES is set: ECS has counted already,"
+            " by the retries of its check; take them away"
         )
     if wants_ecs and pace.interval_s < ECS_INTERVAL_LEAST_S:
         problems.note(
@@ -106,8 +116,8 @@ def read_health_pace(given: Mapping[str, str], problems: Problems) -> HealthSett
     return HealthSettings(
         interval_s=seconds("INTERVAL", 5.0),
         timeout_s=seconds("TIMEOUT", 2.0),
-        failures=count("FAILURES", 3),
-        passes=count("PASSES", 2),
+        failures=count("FAILURES", FAILURES),
+        passes=count("PASSES", PASSES),
     )
 
 

@@ -6,6 +6,7 @@ is gone is a new lease. Clock and waiting are arguments, so an hour takes no tim
 
 import logging
 import random
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -49,6 +50,11 @@ RETIRING_S = 1.0
 log = logging.getLogger("registrar")
 
 
+def run_beside(work: Callable[[], None]) -> None:
+    """On a thread of its own, which ends with the process."""
+    threading.Thread(target=work, name="beside", daemon=True).start()
+
+
 @dataclass(frozen=True, slots=True)
 class Timing:
     """Where time comes from.
@@ -59,12 +65,14 @@ class Timing:
         ring: Ends the waiting.
         clock: A clock that only goes forward.
         now: The time of day, for the record.
+        beside: Does something that may take seconds, without waiting for it.
     """
 
     wait: Callable[[float], bool]
     ring: Callable[[], None] = lambda: None
     clock: Callable[[], float] = time.monotonic
     now: Callable[[], float] = time.time
+    beside: Callable[[Callable[[], None]], object] = run_beside
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +155,8 @@ class Keep:
         self._wished = State.STARTING
         self._is_tried = self._was_registered = self._was_ready = False
         self._looks_around = self._has_retired = False
+        self._found: Address | None = None
+        self._lost, self._lost_at = "", 0.0
         self._retirement: Retirement | None = None
         self._heard_at = 0.0
 
@@ -166,9 +176,13 @@ class Keep:
         self._timing.ring()
 
     def look_around(self) -> None:
-        """Find out anew where we are; any thread may say so. Never waits."""
-        self._looks_around = True
-        self._timing.ring()
+        """Find out anew where we are, and register there; any thread may say so. Never waits.
+
+        Not by the thread that keeps the lease: who knows it may take seconds to say so.
+        """
+        if not self._looks_around:
+            self._looks_around = True
+            self._timing.beside(self._look)
 
     def retire(self, retirement: Retirement) -> None:
         """Leave the rotation as soon as it says; any thread may say so. Never waits."""
@@ -221,7 +235,7 @@ class Keep:
             log.warning("%s; registering again", fault, extra=self._words())
             self.held.lease, self.held.registered = 0, False
             # who was away for so long may be somewhere else now
-            self.held.address = None
+            self.look_around()
             # a registry that loses every lease at once must not be asked in a circle
             return self._pause()
         except StoreDenied as fault:
@@ -242,6 +256,7 @@ class Keep:
 
     def _register(self) -> None:
         held = self.held
+        self._move()
         if held.address is None:
             held.address = self._find_address()
         if held.record is None and self._recalls:
@@ -318,7 +333,8 @@ class Keep:
             raise AddressTaken(f"{address} is not ours any more: {holder}")
 
     def _refresh(self) -> None:
-        if self._looks_around and self._move():
+        if self._move():
+            self._register()
             return
         held, state = self.held, self.wished
         if held.record is not None and held.record.state is not state:
@@ -336,21 +352,32 @@ class Keep:
         held.registered = False
         self._register()
 
-    def _move(self) -> bool:
-        """Register at the address where we are by now, if it is another one; say whether it is.
-
-        Before anything is said of the old one, which may be somebody else's by now.
-        """
-        held = self.held
-        # finding out may take seconds
-        self._lasts_s = self.registrations.store.refresh(held.lease)
-        found = self._find_address()
+    def _look(self) -> None:
+        """Find out where we are; whatever keeps that from being known is told, not each time."""
+        try:
+            self._found = self._locate()
+        except Fault as fault:
+            now = self._timing.clock()
+            if str(fault) != self._lost or now - self._lost_at >= REPEAT_S:
+                self._lost_at = now
+                log.warning("%s; going on as it was", fault, extra=self._words())
+            self._lost = str(fault)
+        else:
+            self._lost = ""
         self._looks_around = False
-        if found == held.address:
+        self._timing.ring()
+
+    def _move(self) -> bool:
+        """Take note of what was found, before anything more is said of where we were.
+
+        Returns:
+            Whether it is somewhere else, and has to be registered there.
+        """
+        held, found, self._found = self.held, self._found, None
+        if found is None or held.address is None or found == held.address:
             return False
         log.warning("we are at %s now", found, extra=self._words())
         held.address, held.registered = found, False
-        self._register()
         return True
 
     def _try_to_retire(self) -> None:
