@@ -75,8 +75,8 @@ def read_health(given: Mapping[str, str], problems: Problems) -> HealthSettings 
         )
     if wants_ecs and (pace.failures, pace.passes) != (FAILURES, PASSES):
         problems.note(
-            "HEALTH_ECS is on, and HEALTH_FAILURES or HEALTH_PASSES is set: ECS has counted already,"
-            " by the retries of its check; take them away"
+            "HEALTH_ECS is on, and HEALTH_FAILURES or HEALTH_PASSES is set: ECS counts by itself"
+            " (retries); take them away"
         )
     if wants_ecs and pace.interval_s < ECS_INTERVAL_LEAST_S:
         problems.note(
