@@ -23,6 +23,9 @@ NORMAL = "NORMAL"
 AWSVPC, HOST, NO_NETWORK = "awsvpc", "host", "none"
 """Network modes that are not told from each other by ports; in all others ports are mapped."""
 
+NAME_MAX = 255
+"""ECS's own limit."""
+
 SETTLED = frozenset({"RUNNING", "RESOURCES_PROVISIONED", "STOPPED"})
 
 READY = "READY"
@@ -123,7 +126,7 @@ class MetadataFile:
         document = read_object(text)
         mode, ip = _network(document)
         container = TaskContainer(
-            _text(document, "ContainerName"),
+            _name(document, "ContainerName"),
             _text(document, "ContainerID"),
             _text(document, "TaskARN"),
             mode,
@@ -157,7 +160,7 @@ def _container(document: Mapping[str, Any]) -> tuple[TaskContainer, str]:
     labels = document.get("Labels")
     exit_code = health.get("exitCode")
     container = TaskContainer(
-        _text(document, "Name"),
+        _name(document, "Name"),
         _text(document, "DockerId"),
         _text(labels, "com.amazonaws.ecs.task-arn") if isinstance(labels, Mapping) else "",
         mode,
@@ -205,6 +208,12 @@ def _ip(text: object) -> str:
         return Address(text, 1).ip if isinstance(text, str) else ""
     except ValueError:
         return ""
+
+
+def _name(document: Mapping[str, Any], field: str) -> str:
+    """A container's name: ECS takes letters, digits, hyphens and underscores, and it is told."""
+    found = _text(document, field)
+    return found if found.isprintable() and len(found) <= NAME_MAX else ""
 
 
 def _text(document: Mapping[str, Any], name: str) -> str:
