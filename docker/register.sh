@@ -10,7 +10,9 @@
 # Variables, as for `registrar run`: REGISTRY_URL (without it COMMAND runs unregistered), REGISTRY_PREFIX,
 # REGISTRY_CA, _CERT, _KEY, _USER, _PASSWORD, _PASSWORD_FILE; NAME (or BRANCH), SERVICE, PORT; IP, HOST_PORT;
 # TTL (15), DRAIN (2), RELEASE_TIMEOUT (10); HEALTH_PATH, HEALTH_TCP (on), HEALTH_TIMEOUT (2, at most a
-# third of TTL); DEFAULT_SERVICE (web). There are no flags.
+# third of TTL); DEFAULT_SERVICE (web). On ECS also what ECS sets, ECS_CONTAINER_METADATA_URI_V4 and
+# ECS_CONTAINER_METADATA_FILE, and AWS_EC2_METADATA_SERVICE_ENDPOINT, AWS_EC2_METADATA_DISABLED. There are no
+# flags.
 #
 # Exit codes: COMMAND's, 128 + n where signal n ended it; 2 usage, 78 settings, 126 and 127 COMMAND cannot be
 # run or was not found.
@@ -18,15 +20,17 @@
 # Limits, beside `registrar run`:
 # * The health is asked until the service is ready, and not again. Without HEALTH_PATH it is ready when its
 #   address takes a connection; what it then gets is one HEAD request for /.
-# * The address is IP and HOST_PORT, else the one that reaches the registry, and PORT: ECS, EC2 and the
-#   Docker engine are not asked.
+# * The address is IP and HOST_PORT, else what ECS and EC2 tell in a task of ECS, else the one that reaches
+#   the registry, and PORT: the Docker engine is not asked, nor is EC2 outside of ECS. The instance of a task
+#   that ECS does not tell of within the first second is named after its host.
 # * TERM, INT and QUIT end it; HUP, USR1, USR2, WINCH and CONT are passed on; others are not.
 # * dash and busybox start what runs beside them with INT and QUIT ignored. Where env can undo that
 #   (coreutils) it is undone; else COMMAND gets TERM in place of an INT or QUIT that it ignores.
 #   Ctrl-C in a terminal reaches COMMAND from the terminal, and again from here.
 # * Two new branches at one label at one moment are told apart by the frontends alone.
 # * What was frozen for longer than TTL registers its address again without a look at who has it by then.
-# * HEALTH_ADDRESS, HEALTH_INTERVAL, HEALTH_FAILURES, HEALTH_PASSES and LOG_FORMAT are not read.
+# * HEALTH_ADDRESS, HEALTH_INTERVAL, HEALTH_FAILURES, HEALTH_PASSES, HEALTH_ECS, SPOT_NOTICE, STOP_TIMEOUT,
+#   CONTAINER (it is the one that this runs in), REGISTRY_CA_TEXT and LOG_FORMAT are not read.
 #
 # Every variable here begins with an underscore, so that none of COMMAND's is written over.
 set -fu
@@ -125,6 +129,14 @@ field() {
       ;;
   esac
 }
+
+# is_ip TEXT
+is_ip() {
+  matches "$1" "$_octet(\.$_octet){3}" || matches "$1" '([0-9A-Fa-f]{1,4}:){7}[0-9A-Fa-f]{1,4}' ||
+    { matches "$1" "$_groups::$_groups" && ! matches "$1" ':*[0-9A-Fa-f]+(:+[0-9A-Fa-f]+){7,}:*'; }
+}
+_octet='(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])'
+_groups='(([0-9A-Fa-f]{1,4}:){0,6}[0-9A-Fa-f]{1,4})?'
 
 # ---- settings: all problems are named at once
 
@@ -233,6 +245,12 @@ file() {
   _options="$_options$_nl$3 = \"$(printf '%s' "$2" | sed 's/[\\"]/\\&/g')\""
 }
 
+# plain_url VARIABLE TEXT: one that AWS has on a machine
+plain_url() {
+  matches "$2" 'http://(\[[0-9A-Fa-f:.]+]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?(/[A-Za-z0-9._~%:@-]*)*' ||
+    bad "$1" "$2" 'expected http://host:port/path'
+}
+
 # read_registry: where etcd is, and how it is spoken to
 read_registry() {
   _prefix=${REGISTRY_PREFIX:-/branchfront}
@@ -294,12 +312,13 @@ read_settings() {
   _port=$_whole
   whole HOST_PORT "${HOST_PORT:-$_port}" 1 65535 'a port'
   _host_port=$_whole
-  _octet='(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])'
-  _groups='(([0-9A-Fa-f]{1,4}:){0,6}[0-9A-Fa-f]{1,4})?'
-  [ -z "${IP-}" ] || matches "$IP" "$_octet(\.$_octet){3}" ||
-    matches "$IP" '([0-9A-Fa-f]{1,4}:){7}[0-9A-Fa-f]{1,4}' ||
-    { matches "$IP" "$_groups::$_groups" && ! matches "$IP" ':*[0-9A-Fa-f]+(:+[0-9A-Fa-f]+){7,}:*'; } ||
-    bad IP "$IP" 'it is no IP address'
+  _own_ip=${IP-}
+  [ -z "$_own_ip" ] || is_ip "$_own_ip" || bad IP "$_own_ip" 'it is no IP address'
+  _agent_url=${ECS_CONTAINER_METADATA_URI_V4-} _ec2_url=${AWS_EC2_METADATA_SERVICE_ENDPOINT:-http://169.254.169.254}
+  [ -z "$_agent_url" ] || plain_url ECS_CONTAINER_METADATA_URI_V4 "$_agent_url"
+  plain_url AWS_EC2_METADATA_SERVICE_ENDPOINT "$_ec2_url"
+  _agent_url=${_agent_url%/} _ec2_url=${_ec2_url%/}
+  case ${AWS_EC2_METADATA_DISABLED-} in [Tt][Rr][Uu][Ee]) _ec2_url='' ;; esac
   whole TTL "${TTL:-15}" 2 86400 'a whole number of seconds'
   _ttl=$_whole _third=$((_whole * 100 / 3))
   hundredths DRAIN "${DRAIN:-2}"
@@ -327,11 +346,16 @@ refuse() {
   exit 78
 }
 
+# name_instance NAME: one that no other container ever has
+name_instance() {
+  encode "$1"
+  _key=$(b64 "$_prefix/routes/$_branch_key/$_service_key/$_encoded")
+}
+
 # name_keys: what does not change as long as we run
 name_keys() {
   read -r _host </proc/sys/kernel/hostname
-  encode "$(printf '%.64s' "${_host:-host}")-$(od -An -N6 -tx1 /dev/urandom | tr -d ' \n')"
-  _key=$(b64 "$_prefix/routes/$_branch_key/$_service_key/$_encoded")
+  name_instance "$(printf '%.64s' "${_host:-host}")-$(od -An -N6 -tx1 /dev/urandom | tr -d ' \n')"
   _claim_key=$(b64 "$_prefix/claims/$_branch_key/$_service_key")
   # 0 comes after the slash
   _all_claims="{\"key\":\"$(b64 "$_prefix/claims/")\",\"range_end\":\"$(b64 "$_prefix/claims0")\"}"
@@ -341,6 +365,149 @@ name_keys() {
   _stem=${_slug:-b-$(printf '%.6s' "$_digits")}
   _hex_port=$(printf '%04X' "$_port")
   _seed=$((0x$(od -An -N2 -tx1 /dev/urandom | tr -d ' \n') + 1))
+}
+
+# allot MOST PARTS: hundredths of a second for one of so many calls until $_until, in $_limit
+allot() {
+  _limit=$1
+  if [ -n "$_until" ]; then
+    now
+    [ $(((_until - _now) / $2)) -ge "$1" ] || _limit=$(((_until - _now) / $2))
+  fi
+}
+
+# ---- ECS: its agent knows how our container is reached, and EC2 the ip of an instance
+
+# fetch METHOD URL [HEADER]: ask somebody on this machine, for $_document; else why not is in $_trouble
+fetch() {
+  allot 100 1
+  _status=28 _answer=
+  if [ "$_limit" -gt 0 ]; then
+    seconds "$_limit"
+    # a container has some 2 kB, and labels of its own choice
+    _answer=$(printf '%s\n' "request = $1" "url = $2" "${3:+header = \"$3\"}" silent globoff 'noproxy = *' \
+      "max-time = $_seconds" 'max-filesize = 131072' 'write-out = "\n@%{http_code}@%{local_ip}"' | curl -q -K -)
+    _status=$?
+  fi
+  _document=${_answer%"$_nl@"*} _code=${_answer##*"$_nl@"}
+  _document=${_document%"$_nl"}
+  case $_status:$_code in
+    0:200@*) return 0 ;;
+    0:403@*) _trouble='answered 403: metadata is turned off for this instance (HttpEndpoint), or refused to us' ;;
+    0:404@*) _trouble='answered 404: it knows of no such thing; is the URL right?' ;;
+    0:429@*) _trouble='answered 429: the tasks of this instance ask too often together' ;;
+    0:*) _trouble="answered ${_code%@*}" ;;
+    28:) _trouble='not asked yet' ;;
+    28:000@) _trouble='no connection within a second; something drops it' ;;
+    28:*) _trouble='no answer within a second' ;;
+    *) _trouble="no answer (curl's error $_status)" ;;
+  esac
+  _trouble="$1 $2: $_trouble"
+  return 1
+}
+
+# plain: the JSON on stdin on one line, without blanks; in its texts is nothing left that looks like structure
+plain() {
+  # every second piece between quotes is a text
+  LC_ALL=C tr -c '!-~' ' ' | sed 's/\\./?/g' | tr '"' '\n' | sed 's/ //g;n;s/[][{}, ]/?/g' | tr '\n' '"'
+}
+
+# part REGEX: what its parentheses match in $_document, in $_part; empty if nothing does
+part() { _part=$(printf '%s\n' "$_document" | sed -n "s!.*$1.*!\\1!p"); }
+
+# ask_agent: how our container is reached, in $_network, and the ip or the port that the agent knows
+ask_agent() {
+  fetch GET "$_agent_url" || return 1
+  _document=$(printf '%s' "$_document" | plain)
+  _trouble="GET $_agent_url was answered with what is no document of a container"
+  case $_document in '{'*'"DockerId":"'*) ;; *) return 1 ;; esac
+  part '"Labels":{[^}]*"com\.amazonaws\.ecs\.task-arn":"[^"]*/\([A-Za-z0-9-]*\)"'
+  _task=$_part
+  part '"Labels":{[^}]*"com\.amazonaws\.ecs\.container-name":"\([A-Za-z0-9_-]*\)"'
+  # later the other shell would not know of it
+  [ -z "$_until" ] || [ -z "$_task" ] || [ -z "$_part" ] || name_instance "$_task-$_part"
+  part '"Networks":\[{[^}]*"NetworkMode":"\([A-Za-z0-9_.-]*\)"'
+  _mode=$_part
+  case $_mode in
+    '') _trouble="the agent does not know the task's network yet" && return 1 ;;
+    none)
+      _verdict=denied _trouble='the task has network mode none, so nobody reaches it; choose another'
+      return 1
+      ;;
+    host) ;;
+    awsvpc)
+      part '"Networks":\[{[^}]*"IPv4Addresses":\["\([0-9.]*\)"'
+      [ -n "$_part" ] || part '"Networks":\[{[^}]*"IPv6Addresses":\["\([0-9A-Fa-f:.]*\)"'
+      _trouble="the agent does not know the task's ip yet"
+      [ -n "$_own_ip" ] || { is_ip "$_part" && _own_ip=$_part; } || return 1
+      ;;
+    *)
+      part '"Ports":\[\([^]]*\)]'
+      # Docker maps a port for IPv4 and for IPv6, to two that may differ: one a line, and those of IPv6 are left out
+      _part=$(printf '%s' "$_part" | tr '}' '\n' | sed -n "s/\$/,/;/\"Protocol\":\"[^t]/d;/\"HostIp\":\"[^\"]*:/d
+        /\"ContainerPort\":$_port,/s/.*\"HostPort\":\([1-9][0-9]\{0,4\}\),.*/\1/p")
+      _part=${_part%%"$_nl"*}
+      _trouble="ECS does not know yet which port of the host leads to port $_port; is there a port mapping with"
+      _trouble="$_trouble containerPort $_port in the task definition?"
+      [ -n "${HOST_PORT-}" ] || { [ "${_part:-65536}" -le 65535 ] && _host_port=$_part; } || return 1
+      part '[{,]"RestartCount":\([0-9]\{1,9\}\)[,}]'
+      # the agent notes ports once, and Docker chooses another one for a container that is started again
+      if [ -z "${HOST_PORT-}" ] && [ "${_part:-0}" -gt 0 ] && [ "$_host_port" -ge 32768 ]; then
+        _verdict=denied
+        _trouble='this container was restarted in place, and ECS still tells the port that it had before; take its'
+        _trouble="$_trouble restartPolicy away, so that ECS starts a new task, or map a fixed hostPort"
+        return 1
+      fi
+      ;;
+  esac
+  _network=$_mode
+}
+
+# ask_host: the ip of the instance that we are reached through, in $_own_ip
+ask_host() {
+  [ -z "$_own_ip" ] || return 0
+  if is_readable "${ECS_CONTAINER_METADATA_FILE-}"; then
+    _document=$(plain <"$ECS_CONTAINER_METADATA_FILE")
+    part '"HostPrivateIPv4Address":"\([0-9.]*\)"'
+    is_ip "$_part" && _own_ip=$_part && return 0
+  fi
+  _tries=$((_tries + 1))
+  if [ -z "$_ec2_url" ]; then
+    _trouble='AWS_EC2_METADATA_DISABLED is set'
+  elif fetch PUT "$_ec2_url/latest/api/token" 'X-aws-ec2-metadata-token-ttl-seconds: 60'; then
+    _trouble="PUT $_ec2_url/latest/api/token gave no token"
+    # into curl's settings goes nothing that would be read as more than a token
+    matches "$_document" '[A-Za-z0-9._~+/=-]+' &&
+      fetch GET "$_ec2_url/latest/meta-data/local-ipv4" "X-aws-ec2-metadata-token: $_document" &&
+      { is_ip "$_document" && _own_ip=$_document && return 0 || _trouble="EC2 gave no ip of the instance"; }
+  else
+    case $_trouble in
+      *'no answer within'*)
+        _trouble="$_trouble; the hop limit of this instance may be 1, and an answer needs 2 to get into a container:"
+        _trouble="$_trouble set HttpPutResponseHopLimit to 2 in the launch template"
+        ;;
+    esac
+  fi
+  # in the host's own network our interface will do
+  [ "$_network" = host ] && { [ -z "$_ec2_url" ] || [ "$_tries" -ge 3 ]; } && return 0
+  _trouble="port $_host_port of the instance leads here, and its ip is not known: $_trouble;"
+  _trouble="$_trouble or have ECS's agent write it down (ECS_ENABLE_CONTAINER_METADATA=true), or set IP"
+  return 1
+}
+
+# locate: where we are reached, if ECS has to tell; as it does not change while we run, it is asked until it has
+locate() {
+  [ -z "$_is_located" ] || return 0
+  _verdict=place
+  if { [ -n "$_network" ] || ask_agent; } && ask_host; then
+    _is_located=1
+    return 0
+  fi
+  _seed=$((_seed * 75 % 65537))
+  # in all a hundredth of what the agent takes of an instance: 4 at once, then 0.4 a second
+  _ask_pause=$((_ask_backoff * (90 + _seed % 21) / 100))
+  _ask_backoff=$((_ask_backoff < 125 ? _ask_backoff * 2 : 250))
+  return 1
 }
 
 # ---- etcd
@@ -360,11 +527,7 @@ requests() {
 
 # send PATH BODY [PATH BODY]: ask $_endpoint, for $_answer; else what to do is in $_verdict, and why in $_trouble
 send() {
-  _limit=200
-  if [ -n "$_until" ]; then
-    now
-    [ $(((_until - _now) / _turn)) -ge 200 ] || _limit=$(((_until - _now) / _turn))
-  fi
+  allot 200 "$_turn"
   _status=28 _answer=
   if [ "$_limit" -gt 0 ]; then
     seconds "$_limit"
@@ -537,7 +700,7 @@ grant() {
   call lease/grant "{\"TTL\":$_ttl}" || return 1
   field ID
   _lease=$_field
-  _address=${IP:-$_ip}
+  _address=${_own_ip:-$_ip}
   case $_address in *:*) _address=[$_address] ;; esac
   _address=$_address:$_host_port
 }
@@ -637,7 +800,7 @@ keep() {
 step() {
   now
   if [ -z "$_registered" ]; then
-    register || { fail && return; }
+    locate && register || { fail && return; }
   elif [ "$_now" -ge "$_refresh_at" ]; then
     refresh || { fail && return; }
   fi
@@ -659,6 +822,14 @@ step() {
 
 # fail: what did not work is told once and tried again, after at most a second; where we were refused, after 30
 fail() {
+  if [ "$_verdict" = place ]; then
+    case $_told_place in
+      *"$_trouble"*) ;;
+      *) log "$_trouble; trying on" && _told_place="$_told_place $_trouble" ;;
+    esac
+    _pause=$_ask_pause
+    return
+  fi
   if [ "$_verdict" = lease ]; then
     log 'the lease is gone; registering again'
     _lease='' _registered=''
@@ -724,9 +895,15 @@ await_release() {
 begin() {
   now
   _until=$((_now + 100))
-  if ! register; then
+  until locate; do
+    now
+    [ "$_verdict" = place ] && [ -z "$_hurry" ] && [ $((_now + _ask_pause)) -lt "$_until" ] || break
+    seconds "$_ask_pause"
+    sleep "$_seconds"
+  done
+  if [ -z "$_is_located" ] || ! register; then
     log "$_trouble; the command starts all the same"
-    _told=1
+    case $_verdict in place) _told_place=$_trouble ;; *) _told=1 ;; esac
     [ "$_verdict" != lease ] || _lease=
   else
     await_release 100
@@ -889,6 +1066,9 @@ read_settings
 name_keys
 
 _lease='' _address='' _since='' _claim='' _registered='' _state=starting _told='' _token='' _logged_in=''
+_network='' _told_place='' _tries=0 _ask_backoff=25
+_is_located=1
+[ -z "$_agent_url" ] || [ -n "${IP:+${HOST_PORT-}}" ] || _is_located=
 _until='' _command='' _keeper='' _hurry='' _leaving='' _ending='' _early='' _caught=0 _frontend_url='' _late=''
 for _signal in HUP USR1 USR2 WINCH CONT; do
   # shellcheck disable=SC2064 # it stands for itself

@@ -59,6 +59,9 @@ class TaskHealth:
     def _judge_port(self, container: TaskContainer, registered: int) -> Answer | None:
         """A container that was restarted may have another port of the host."""
         mapped = container.ports.get(self._port, registered)
+        if not container.tells_port(self._port):
+            words = f"container {container.name} was restarted in place, and its port is not known"
+            return Answer(passed=False, words=words)
         if mapped == registered:
             return None
         words = f"port {self._port} of container {container.name} is {mapped} of the host by now"

@@ -23,6 +23,9 @@ NORMAL = "NORMAL"
 AWSVPC, HOST, NO_NETWORK = "awsvpc", "host", "none"
 """Network modes that are not told from each other by ports; in all others ports are mapped."""
 
+DYNAMIC_FROM = 32768
+"""Where Linux begins to choose ports (``net.ipv4.ip_local_port_range``); below they are fixed."""
+
 NAME_MAX = 255
 """ECS's own limit."""
 
@@ -43,6 +46,7 @@ class TaskContainer:
         ports: The port of the host for each TCP port inside that is mapped, as far as known.
         health: ``HEALTHY``, ``UNHEALTHY`` or ``UNKNOWN``; empty where nobody defined a check.
         health_exit_code: Of the last check that failed; None if none is told.
+        restarts: How often ECS has started it again in place.
         known_status: ``RUNNING`` or ``STOPPED``, among others.
         desired_status: What it is to become.
     """
@@ -55,6 +59,7 @@ class TaskContainer:
     ports: Mapping[int, int] = field(default_factory=dict)
     health: str = ""
     health_exit_code: int | None = None
+    restarts: int = 0
     known_status: str = ""
     desired_status: str = ""
 
@@ -62,6 +67,14 @@ class TaskContainer:
     def is_settled(self) -> bool:
         """Whether ECS knows all of it that it will know: the ports come when it runs."""
         return bool(self.mode) and self.known_status in SETTLED
+
+    def tells_port(self, port: int) -> bool:
+        """Whether the port of the host is the one that it has now.
+
+        The agent notes ports once. A container that is restarted in place gets another one from
+        Docker, and the agent goes on telling the first (``updateContainerMetadata`` in its source).
+        """
+        return not self.restarts or self.ports.get(port, 0) < DYNAMIC_FROM
 
     @property
     def task_id(self) -> str:
@@ -158,7 +171,7 @@ def _container(document: Mapping[str, Any]) -> tuple[TaskContainer, str]:
     health = document.get("Health")
     health = health if isinstance(health, Mapping) else {}
     labels = document.get("Labels")
-    exit_code = health.get("exitCode")
+    exit_code, restarts = health.get("exitCode"), document.get("RestartCount")
     container = TaskContainer(
         _name(document, "Name"),
         _text(document, "DockerId"),
@@ -168,6 +181,7 @@ def _container(document: Mapping[str, Any]) -> tuple[TaskContainer, str]:
         _ports(document.get("Ports"), at="HostIp"),
         _text(health, "status"),
         exit_code if type(exit_code) is int else None,
+        restarts if type(restarts) is int else 0,
         _text(document, "KnownStatus"),
         _text(document, "DesiredStatus"),
     )

@@ -70,14 +70,22 @@ def read_task(
         return Finding(ip, port, Reached.AT_ITS_OWN), f"network mode awsvpc, ip {ip}"
     if search.port is not None:
         return Finding("", 0, Reached.THROUGH_THE_HOST), f"network mode {mode}"
+    container = _find(task, port, name=name, own=own)
+    host_port = container.ports[port]
+    said = f"network mode {mode}, {container.name}: port {port} is {host_port} of the host"
+    return Finding("", host_port, Reached.THROUGH_THE_HOST), said
+
+
+def _find(task: Task, port: int, *, name: str, own: Callable[[], str]) -> TaskContainer:
+    """The service's container, of which a port of the host is known."""
     if not port:
         raise PlaceUnknown("PORT is not set, so it is not known which port of the host leads here")
     container = find_named(task, name) if name else _mapping(task, port, own=own)
     if port not in container.ports:
         raise MetadataUnavailable(_unmapped(f"no container {name}", port), may_pass=True)
-    host_port = container.ports[port]
-    said = f"network mode {mode}, {container.name}: port {port} is {host_port} of the host"
-    return Finding("", host_port, Reached.THROUGH_THE_HOST), said
+    if not container.tells_port(port):
+        raise PlaceUnknown(explain_restart(container.name))
+    return container
 
 
 def _mapping(task: Task, port: int, *, own: Callable[[], str]) -> TaskContainer:
@@ -114,6 +122,14 @@ def find_named(task: Task, name: str) -> TaskContainer:
     names = ", ".join(one.name for one in task.containers)
     text = f"CONTAINER is {name!r}, and ECS knows of these in the task: {names}"
     raise MetadataUnavailable(text, may_pass=True)
+
+
+def explain_restart(name: str) -> str:
+    """Why the port that ECS tells of a container is not to be believed; a sentence."""
+    return (
+        f"container {name} was restarted in place, and ECS still tells the port that it had before;"
+        " take its restartPolicy away, so that ECS starts a new task, or map a fixed hostPort"
+    )
 
 
 def _unmapped(who: str, port: int) -> str:

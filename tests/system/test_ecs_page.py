@@ -74,6 +74,11 @@ def without_network(aws: MetadataServer) -> Mapping[str, str]:
     return {}
 
 
+def restarted(aws: MetadataServer) -> Mapping[str, str]:
+    container(aws, "web")["RestartCount"] = 1
+    return {}
+
+
 def unchecked(aws: MetadataServer) -> Mapping[str, str]:
     del container(aws, "web")["Health"]
     return {"HEALTH_ECS": "on"}
@@ -108,6 +113,7 @@ SITUATIONS: Mapping[str, Arrange] = {
         "ECS_CONTAINER_METADATA_URI_V4": f"{aws.url}/v4/a-container-that-is-gone"
     },
     "GET …/task: no answer": silent,
+    "container … was restarted in place": restarted,
     "the task has network mode none": without_network,
     "HEALTH_ECS is on, and": lambda _: {"HEALTH_ECS": "on", "ECS_CONTAINER_METADATA_URI_V4": ""},
     "not healthy for … s: ECS knows of no health check": unchecked,
@@ -138,7 +144,7 @@ def _told(etcd: EtcdServer) -> Iterator[Mapping[str, Registrar]]:
             aws = running.enter_context(MetadataServer())
             aws.play("tmds-v4-task-bridge-ec2.json", own_name="registrar")
             place = Place(etcd, f"/ecs-page-{number}")
-            environ = place.instance_environ(IP="", **aws.environ) | arrange(aws)
+            environ = place.instance_environ(IP="", **aws.environ) | dict(arrange(aws))
             started[begin] = running.enter_context(Registrar(["sidecar"], environ))
         yield started
 
