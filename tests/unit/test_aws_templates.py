@@ -40,7 +40,15 @@ from tests.cloudformation import (
 )
 
 ROOT = Path(__file__).parents[2]
-README = AWS / "README.md"
+PAGE = AWS.parent / "docs" / "ecs.md"
+
+OF_THE_CLI = {
+    ("cloudformation", "deploy"),
+    ("ecr", "get-login-password"),
+    ("logs", "tail"),
+    ("s3", "cp"),
+}
+"""Commands that the CLI adds to those of the services."""
 BASH = "/bin/bash"
 CFN_LINT = str(Path(sys.executable).parent / "cfn-lint")
 
@@ -643,9 +651,15 @@ def test_instances_are_replaced_before_spot_takes_them() -> None:
 
 
 def commands() -> list[str]:
-    """Those of the README, each on one line."""
-    blocks = re.findall(r"^```sh\n(.*?)^```", README.read_text(), re.DOTALL | re.MULTILINE)
+    """Those of the page, each on one line."""
+    blocks = re.findall(r"^```sh\n(.*?)^```", PAGE.read_text(), re.DOTALL | re.MULTILINE)
     return "".join(blocks).replace("\\\n", " ").splitlines()
+
+
+def test_a_shell_can_read_the_commands() -> None:
+    text = "\n".join(commands())
+    done = subprocess.run(["bash", "-n"], input=text, text=True, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_the_commands_give_every_parameter_that_has_to_be_given() -> None:
@@ -670,7 +684,7 @@ def test_the_commands_are_ones_that_aws_has() -> None:
         for service, operation, flags in re.findall(
             r"\baws (\w+) ([a-z-]+)((?: [^|)]*)?)", command
         ):
-            if (service, operation) in {("cloudformation", "deploy"), ("s3", "cp")}:
+            if (service, operation) in OF_THE_CLI:
                 continue
             model = session.get_service_model(service)
             name = next(
