@@ -27,6 +27,11 @@ class Sizes:
         rounds: Alternating throughput rounds.
         seconds: Of each throughput round.
         reloads: With clients at work.
+        registrars: At scale.
+        deploys: In the morning rush.
+        lease_s: How long a registrar's lease lasts there.
+        at_rest_s: For how long they are watched at rest.
+        outages: How often etcd is taken from them.
     """
 
     small: int = 1_000
@@ -38,10 +43,28 @@ class Sizes:
     rounds: int = 5
     seconds: int = 3
     reloads: int = 100
+    registrars: int = 1_000
+    deploys: int = 100
+    lease_s: int = 15
+    at_rest_s: int = 20
+    outages: int = 3
 
 
 QUICK = Sizes(
-    small=100, large=500, newest=50, samples=6, burst=100, runs=2, rounds=2, seconds=1, reloads=8
+    small=100,
+    large=500,
+    newest=50,
+    samples=6,
+    burst=100,
+    runs=2,
+    rounds=2,
+    seconds=1,
+    reloads=8,
+    registrars=40,
+    deploys=4,
+    lease_s=3,
+    at_rest_s=2,
+    outages=1,
 )
 """Shows in a minute or two that every row still runs; its figures mean nothing."""
 

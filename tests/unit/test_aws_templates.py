@@ -658,7 +658,9 @@ def commands() -> list[str]:
 
 def test_a_shell_can_read_the_commands() -> None:
     text = "\n".join(commands())
-    done = subprocess.run(["bash", "-n"], input=text, text=True, capture_output=True, check=False)
+    done = subprocess.run(
+        ["/usr/bin/env", "bash", "-n"], input=text, text=True, capture_output=True, check=False
+    )
     assert (done.returncode, done.stderr) == (0, "")
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from registrar.bell import Bell
 from registrar.gate import Gate, GateSettings
 from registrar.health import Health, HealthSettings
-from registrar.keep import Keep, Timing
+from registrar.keep import Keep, Retirement, Timing
 from registrar.listener import Listener
 from registrar.probing import Answer, ask_path, ask_port
 from registry.faults import StoreUnreachable
@@ -215,8 +215,12 @@ class Stage(Listener):
     )
     is_asked: bool = True
     answer: Answer = ILL
+    hint: str = ""
+    address: Address = ADDRESS
+    passed_s: float = 0.0
     store: MemoryStore = field(default_factory=MemoryStore)
     asked: list[Address] = field(default_factory=list)
+    looks: int = 0
 
     def __post_init__(self) -> None:
         bell = Bell()
@@ -224,14 +228,15 @@ class Stage(Listener):
         self.keep = Keep(
             Registrations(self.store, keys=KEYS),
             KEY,
-            locate=lambda: ADDRESS,
+            locate=self._locate,
             ttl_s=15,
             default_service="web",
             timing=Timing(bell.wait, bell.ring),
             listener=self,
         )
-        settings = GateSettings(self.settings, self._ask if self.is_asked else None, 0.2)
-        self.gate = Gate(self.keep, settings, wake=lambda: None)
+        settings = GateSettings(self.settings, self._ask if self.is_asked else None, 0.2, self.hint)
+        clock = lambda: time.monotonic() + self.passed_s  # noqa: E731 - time that a test has skipped
+        self.gate = Gate(self.keep, settings, wake=lambda: None, clock=clock)
 
     def tried(self) -> None:
         self.gate.tried()
@@ -239,9 +244,17 @@ class Stage(Listener):
     def registered(self, done: Registered, record: InstanceRecord) -> None:
         self.gate.registered(record, done.revision)
 
-    def state(self) -> State | None:
+    def record(self) -> InstanceRecord | None:
         entry = self.store.entries.get(KEYS.raw(KEY))
-        return InstanceRecord.parse(entry.value).state if entry else None
+        return InstanceRecord.parse(entry.value) if entry else None
+
+    def state(self) -> State | None:
+        record = self.record()
+        return record.state if record else None
+
+    def _locate(self) -> Address:
+        self.looks += 1
+        return self.address
 
     def _ask(self, address: Address, *, within_s: float) -> Answer:
         assert within_s == self.settings.timeout_s
@@ -322,3 +335,101 @@ def test_a_mistake_of_ours_does_not_keep_a_service_from_its_requests(
         wait_until(lambda: stage.state() is State.READY)
 
     assert "a mistake of ours" in caplog.text
+
+
+def test_who_does_not_get_well_is_told_with_the_hint_after_ten_seconds(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    stage = Stage(answer=Answer(passed=False, words="ECS knows of no health check"), hint="look at")
+    with running(stage):
+        stage.gate.begin()
+        wait_until(lambda: len(stage.asked) > 3)
+        assert "not healthy" not in caplog.text
+        stage.passed_s = 10.0
+        wait_until(lambda: "not healthy" in caplog.text)
+        stage.passed_s = 60.0
+        wait_until(lambda: len(stage.asked) > 20)
+
+    told = [one.getMessage() for one in caplog.records if "not healthy" in one.getMessage()]
+    text = "not healthy for 10 s: ECS knows of no health check; no requests are sent here (look at)"
+    assert told == [text]
+
+
+def test_who_does_not_get_well_looks_where_it_is_every_five_seconds() -> None:
+    """Its container was restarted, and the host leads to it by another port now."""
+    stage = Stage()
+    elsewhere = Address(ADDRESS.ip, 8081)
+    with running(stage):
+        stage.gate.begin()
+        wait_until(lambda: len(stage.asked) > 3)
+        assert stage.looks == 1
+        stage.passed_s = 5.0
+        wait_until(lambda: stage.looks == 2)
+        stage.address = elsewhere
+        count = len(stage.asked)
+        wait_until(lambda: len(stage.asked) > count + 3)
+        assert stage.looks == 2
+        stage.passed_s = 10.0
+        wait_until(lambda: elsewhere in stage.asked)
+        assert stage.state() is State.STARTING
+        stage.answer = WELL
+        wait_until(lambda: stage.state() is State.READY)
+
+    assert ready_at(stage) == {elsewhere}
+
+
+def test_whoever_fails_once_looks_where_it_is_and_stays_in_rotation() -> None:
+    stage = Stage(HealthSettings(interval_s=0.01, failures=1000), answer=WELL)
+    elsewhere = Address(ADDRESS.ip, 8081)
+    with running(stage):
+        stage.gate.begin()
+        wait_until(lambda: stage.state() is State.READY)
+        stage.passed_s = 5.0
+        stage.address, stage.answer = elsewhere, ILL
+        wait_until(lambda: elsewhere in stage.asked)
+
+    record = stage.record()
+    assert record is not None
+    assert (record.address, record.state) == (elsewhere, State.READY)
+
+
+def test_who_is_well_does_not_look_where_it_is() -> None:
+    stage = Stage(answer=WELL)
+    with running(stage):
+        stage.gate.begin()
+        wait_until(lambda: stage.state() is State.READY)
+        stage.passed_s = 3600.0
+        count = len(stage.asked)
+        wait_until(lambda: len(stage.asked) > count + 3)
+
+    assert stage.looks == 1
+
+
+def ready_at(stage: Stage) -> set[Address]:
+    """Where it ever got requests."""
+    entries = [found[KEYS.raw(KEY)] for found in stage.store.history.values() if found]
+    records = [InstanceRecord.parse(entry.value) for entry in entries]
+    return {record.address for record in records if record.state is State.READY}
+
+
+def test_who_has_retired_is_not_brought_back_by_its_health() -> None:
+    stage = Stage(answer=WELL)
+    other = InstanceRecord(Address("10.0.0.6", 8080), State.READY)
+    stage.store.write(KEYS.raw(RouteKey("main", "web", "i2")), other.dump())
+
+    def is_asked_again() -> bool:
+        return len(stage.asked) > count + 4
+
+    with running(stage):
+        stage.gate.begin()
+        wait_until(lambda: stage.state() is State.READY)
+        stage.keep.retire(Retirement(None))
+        wait_until(lambda: stage.state() is State.DRAINING)
+        revision = stage.store.revision
+        for answer in (ILL, WELL, ILL):
+            stage.answer = answer
+            count = len(stage.asked)
+            wait_until(is_asked_again)
+
+    assert stage.state() is State.DRAINING
+    assert stage.store.revision == revision

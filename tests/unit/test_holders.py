@@ -2,7 +2,10 @@
 
 from collections.abc import Callable
 
-from registry.holders import former_holder, present_holder
+import pytest
+
+from registry.faults import StoreUnreachable
+from registry.holders import former_holder, present_holder, successor
 from registry.keys import FrontendKey, Keyspace, RouteKey
 from registry.records import Address, FrontendRecord, InstanceRecord, State
 from registry.registrations import Registrations
@@ -134,3 +137,84 @@ def test_another_service_of_the_same_branch_may_share_it() -> None:
     put(store, KEY.branch, "10.0.0.5:8080", lease=store.grant(15).id)
 
     assert not present(store)
+
+
+def next_one(store: MemoryStore) -> str:
+    """The key of who serves in our place; empty if nobody does."""
+    found = successor(Registrations(store, keys=KEYS), KEY, ADDRESS)
+    return found.key.decode() if found else ""
+
+
+def put_record(store: MemoryStore, key: RouteKey, address: str, state: State = State.READY) -> None:
+    store.write(KEYS.raw(key), InstanceRecord(Address.parse(address), state).dump())
+
+
+def test_another_ready_instance_at_another_ip_serves_in_our_place() -> None:
+    store = MemoryStore()
+    put_record(store, KEY, str(ADDRESS))
+    assert not next_one(store)
+
+    put_record(store, RouteKey("main", "web", "i2"), "10.0.0.6:8080")
+    assert next_one(store) == "/branchfront/routes/main/web/i2"
+
+
+def test_what_a_hand_wrote_serves_as_well() -> None:
+    store = MemoryStore()
+    store.write(KEYS.raw(RouteKey("main", "web")), b"10.0.0.6:8080")
+
+    assert next_one(store) == "/branchfront/routes/main/web"
+
+
+@pytest.mark.parametrize("state", [State.STARTING, State.DRAINING])
+def test_who_gets_no_requests_serves_in_nobodys_place(state: State) -> None:
+    store = MemoryStore()
+    put_record(store, RouteKey("main", "web", "i2"), "10.0.0.6:8080", state)
+
+    assert not next_one(store)
+
+
+def test_who_lives_on_the_same_machine_ends_with_it() -> None:
+    store = MemoryStore()
+    put_record(store, RouteKey("main", "web", "i2"), f"{ADDRESS.ip}:32770")
+
+    assert not next_one(store)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        RouteKey("main", "api", "i2"),
+        RouteKey("main-2", "web", "i2"),
+        RouteKey("main/web", "web", "i2"),
+        RouteKey("MAIN", "web", "i2"),
+    ],
+)
+def test_other_services_and_branches_do_not_serve_in_our_place(key: RouteKey) -> None:
+    store = MemoryStore()
+    put_record(store, key, "10.0.0.6:8080")
+
+    assert not next_one(store)
+
+
+def test_a_record_that_cannot_be_read_serves_in_nobodys_place_and_hides_nobody() -> None:
+    store = MemoryStore()
+    put(store, "main", "nonsense")
+    store.write(KEYS.routes + b"main/web/a/b", b"10.0.0.6:8080")
+    assert not next_one(store)
+
+    put_record(store, RouteKey("main", "web", "z"), "10.0.0.7:8080")
+    assert next_one(store) == "/branchfront/routes/main/web/z"
+
+
+def test_who_may_not_read_the_routes_finds_nobody() -> None:
+    store = MemoryStore()
+    put_record(store, RouteKey("main", "web", "i2"), "10.0.0.6:8080")
+    store.hides = KEYS.routes
+
+    assert not next_one(store)
+
+
+def test_a_registry_that_is_away_is_no_answer() -> None:
+    """Whoever took silence for nobody would leave too late, and for somebody too early."""
+    with pytest.raises(StoreUnreachable):
+        next_one(MemoryStore(up=False))

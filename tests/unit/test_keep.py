@@ -1,11 +1,12 @@
 """Included: the loop that keeps a registration, on spare time. Excluded: threads, real etcd."""
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
 
-from registrar.keep import Keep, Timing
+from registrar.keep import Keep, Retirement, Timing
 from registrar.listener import Listener
 from registry.faults import LeaseLost, PlaceUnknown, StoreDenied
 from registry.keys import ClaimKey, Keyspace, RouteKey
@@ -49,6 +50,8 @@ class Stage:
     address: Address = ADDRESS
     is_lost: bool = False
     recalls: bool = False
+    look_takes_s: float = 0.0
+    looks: int = 0
     told: Told = field(default_factory=Told)
 
     def __post_init__(self) -> None:
@@ -61,14 +64,28 @@ class Stage:
             locate=self.locate,
             ttl_s=TTL_S,
             default_service="web",
-            timing=Timing(self.time.wait, self.time.ring, self.time.clock, lambda: 0.0),
+            timing=Timing(
+                self.time.wait,
+                self.time.ring,
+                self.time.clock,
+                lambda: 0.0,
+                self.beside,
+            ),
             listener=self.told,
             recalls=self.recalls,
             give_up_when_denied=give_up_when_denied,
             rng=random.Random(7),  # noqa: S311 - the same in every run
         )
 
+    def beside(self, work: Callable[[], None]) -> None:
+        """As on a thread of its own, which comes to its end so much later."""
+        if self.look_takes_s:
+            self.time.at(self.time.now_s + self.look_takes_s, work)
+        else:
+            work()
+
     def locate(self) -> Address:
+        self.looks += 1
         if self.is_lost:
             raise PlaceUnknown("no source knows the ip")
         return self.address
@@ -475,3 +492,427 @@ def test_what_was_left_is_looked_for_once_the_registry_answers() -> None:
     stage.run_until(10)
 
     assert stage.state() is State.READY
+
+
+OTHER = RouteKey(KEY.branch, KEY.service, "host-2")
+ELSEWHERE = Address("10.0.0.9", 8080)
+
+
+def put_instance(stage: Stage, key: RouteKey, address: Address, state: State) -> None:
+    """Let another instance be registered so."""
+    stage.store.write(KEYS.raw(key), InstanceRecord(address, state).dump())
+
+
+def kept_ready(stage: Stage) -> Keep:
+    """A registration that is ready a second after its start."""
+    keep = stage.keep()
+    stage.time.at(1, lambda: keep.wish(State.READY))
+    return keep
+
+
+def written(stage: Stage) -> list[InstanceRecord]:
+    """All that ever stood in our key, one after the other."""
+    found = (stage.store.history[revision].get(RAW) for revision in sorted(stage.store.history))
+    records = [InstanceRecord.parse(entry.value) for entry in found if entry]
+    return [record for number, record in enumerate(records) if records[:number][-1:] != [record]]
+
+
+def seen_at(stage: Stage, *points_s: float) -> list[State]:
+    """The state in the registry at points in time, once they have passed."""
+    seen: list[State] = []
+    for at_s in points_s:
+        stage.time.at(at_s, lambda: seen.append(stage.state()))
+    return seen
+
+
+def test_who_retires_stays_until_another_instance_is_ready() -> None:
+    stage = Stage()
+    keep = kept_ready(stage)
+    stage.time.at(10, lambda: keep.retire(Retirement(by=1000)))
+    stage.time.at(60, lambda: put_instance(stage, OTHER, ELSEWHERE, State.STARTING))
+    stage.time.at(120, lambda: put_instance(stage, OTHER, ELSEWHERE, State.READY))
+    seen = seen_at(stage, 59, 119, 122)
+    stage.time.stop_at(300)
+
+    keep.run()
+
+    assert seen == [State.READY, State.READY, State.DRAINING]
+    assert stage.state() is State.DRAINING
+
+
+def test_who_retires_and_finds_another_one_ready_leaves_at_once() -> None:
+    stage = Stage()
+    keep = kept_ready(stage)
+    put_instance(stage, OTHER, ELSEWHERE, State.READY)
+    stage.time.at(10, lambda: keep.retire(Retirement(by=None)))
+    seen = seen_at(stage, 9.9, 10.1)
+    stage.time.stop_at(11)
+
+    keep.run()
+
+    assert seen == [State.READY, State.DRAINING]
+
+
+@pytest.mark.parametrize(
+    ("key", "address"),
+    [
+        (OTHER, Address(ADDRESS.ip, 8081)),
+        (RouteKey(KEY.branch, "api", "host-2"), ELSEWHERE),
+        (RouteKey("feature/login-2", KEY.service, "host-2"), ELSEWHERE),
+    ],
+    ids=["on our own machine", "of another service", "of another branch"],
+)
+def test_who_retires_waits_for_no_instance(key: RouteKey, address: Address) -> None:
+    stage = Stage()
+    keep = kept_ready(stage)
+    put_instance(stage, key, address, State.READY)
+    stage.time.at(10, lambda: keep.retire(Retirement(by=None)))
+    stage.time.stop_at(60)
+
+    keep.run()
+
+    assert stage.state() is State.READY
+
+
+@pytest.mark.parametrize(("by", "state"), [(None, State.READY), (3600, State.DRAINING)])
+def test_where_nobody_comes_who_retires_leaves_when_it_is_high_time(
+    by: float | None, state: State
+) -> None:
+    """Without a date it is never high time: a recommendation alone costs nobody an answer."""
+    stage = Stage()
+    keep = kept_ready(stage)
+    stage.time.at(10, lambda: keep.retire(Retirement(by)))
+    seen = seen_at(stage, 3599.9, 3601.2)
+    stage.time.stop_at(3602)
+
+    keep.run()
+
+    assert seen == [State.READY, state]
+
+
+def test_a_date_that_comes_after_a_recommendation_counts() -> None:
+    stage = Stage()
+    keep = kept_ready(stage)
+    stage.time.at(10, lambda: keep.retire(Retirement(by=None)))
+    stage.time.at(600, lambda: keep.retire(Retirement(by=700)))
+    seen = seen_at(stage, 699, 702)
+    stage.time.stop_at(703)
+
+    keep.run()
+
+    assert seen == [State.READY, State.DRAINING]
+
+
+def test_who_retires_looks_for_another_one_each_second_and_only_then() -> None:
+    stage = Stage()
+    keep = kept_ready(stage)
+    stage.time.at(100, lambda: keep.retire(Retirement(by=None)))
+    asked: list[int] = []
+    for at_s in (50, 99, 160):
+        stage.time.at(at_s, lambda: asked.append(stage.store.calls.count("list")))
+    stage.time.stop_at(161)
+
+    keep.run()
+
+    assert asked[0] == asked[1]
+    assert 50 <= asked[2] - asked[1] <= 70
+
+
+def test_who_has_retired_does_not_come_back() -> None:
+    stage = Stage()
+    keep = kept_ready(stage)
+    put_instance(stage, OTHER, ELSEWHERE, State.READY)
+    stage.time.at(10, lambda: keep.retire(Retirement(by=None)))
+    # health goes on to be asked, the other one goes, and so does the lease
+    stage.time.at(20, lambda: keep.wish(State.STARTING))
+    stage.time.at(21, lambda: keep.wish(State.READY))
+    stage.time.at(30, lambda: stage.store.delete(KEYS.raw(OTHER)))
+    stage.time.at(40, lambda: stage.store.revoke(keep.held.lease))
+    stage.time.at(50, lambda: stage.store.delete(RAW))
+    stage.time.stop_at(100)
+
+    keep.run()
+
+    assert [record.state for record in written(stage)] == [
+        State.STARTING,
+        State.READY,
+        State.DRAINING,
+    ]
+    assert keep.wished is State.DRAINING
+    assert stage.store.entries[RAW].lease == keep.held.lease
+
+
+def test_who_has_retired_says_so_again_when_it_is_told_to_end() -> None:
+    """Frontends are waited for then as well: whoever is late would be cut off."""
+    stage = Stage()
+    keep = kept_ready(stage)
+    stage.time.at(10, lambda: keep.retire(Retirement(by=20)))
+    stage.time.stop_at(60)
+    keep.run()
+    before = stage.store.revision
+
+    revision = keep.write_draining()
+
+    assert stage.state() is State.DRAINING
+    assert revision > before
+
+
+def test_who_is_not_ready_yet_retires_once_it_is() -> None:
+    stage = Stage()
+    keep = stage.keep()
+    stage.time.at(1, lambda: keep.retire(Retirement(by=5)))
+    stage.time.at(60, lambda: keep.wish(State.READY))
+    seen = seen_at(stage, 59, 62)
+    stage.time.stop_at(63)
+
+    keep.run()
+
+    assert seen == [State.STARTING, State.DRAINING]
+
+
+def test_a_retirement_that_the_registry_did_not_hear_is_made_when_it_is_back() -> None:
+    stage = Stage()
+    keep = kept_ready(stage)
+    stage.time.at(5, stage.down)
+    stage.time.at(10, lambda: keep.retire(Retirement(by=20)))
+    stage.time.at(120, stage.store.restart)
+    stage.time.stop_at(122)
+
+    keep.run()
+
+    assert stage.state() is State.DRAINING
+
+
+def test_a_role_that_may_not_read_leaves_when_it_is_high_time() -> None:
+    stage = Stage()
+    keep = kept_ready(stage)
+    put_instance(stage, OTHER, ELSEWHERE, State.READY)
+    stage.time.at(5, lambda: setattr(stage.store, "hides", KEYS.routes))
+    stage.time.at(10, lambda: keep.retire(Retirement(by=60)))
+    seen = seen_at(stage, 59, 62)
+    stage.time.stop_at(63)
+
+    keep.run()
+
+    assert seen == [State.READY, State.DRAINING]
+
+
+def test_of_two_that_retire_in_the_same_moment_one_stays_for_a_third() -> None:
+    """Both have seen the other one ready before either has written a word."""
+    first, second = Stage(), Stage(address=ELSEWHERE)
+    second.store = first.store
+    keeps = kept_ready(first), kept_ready(second)
+    keeps[1].key = OTHER
+    for stage, keep in zip((first, second), keeps, strict=True):
+        stage.time.stop_at(2)
+        keep.run()
+        stage.time = SpareTime()
+    assert instance_states(first.store) == [State.READY, State.READY]
+
+    def let_the_other_one_go_first() -> None:
+        first.store.meanwhile = lambda: None
+        keeps[1].retire(Retirement(by=None))
+        keeps[1]._turn()
+
+    first.store.meanwhile = let_the_other_one_go_first
+    keeps[0].retire(Retirement(by=None))
+    keeps[0]._try_to_retire()
+
+    assert instance_states(first.store) == [State.READY, State.DRAINING]
+    keeps[0]._turn()
+    assert instance_states(first.store) == [State.READY, State.DRAINING]
+    third = Address("10.0.0.10", 8080)
+    put_instance(first, RouteKey(KEY.branch, KEY.service, "host-3"), third, State.READY)
+    keeps[0]._turn()
+    assert instance_states(first.store) == [State.DRAINING, State.DRAINING, State.READY]
+
+
+def instance_states(store: MemoryStore) -> list[State]:
+    """Of all instances, in the order of their names."""
+    entries = store.list(KEYS.routes).entries.values()
+    return [InstanceRecord.parse(entry.value).state for entry in entries]
+
+
+def test_of_many_that_retire_at_once_one_serves_at_every_moment() -> None:
+    """Whatever one reads, others may write between that and its own writing."""
+    for seed in range(200):
+        store = retire_at_once(random.Random(seed))  # noqa: S311 - the same in every run
+
+        final = instance_states(store)
+        assert final.count(State.READY) == 1, seed
+        assert set(final) == {State.READY, State.DRAINING}, seed
+        for entries in store.history.values():
+            states = [InstanceRecord.parse(one.value).state for one in entries.values()]
+            assert State.DRAINING not in states or State.READY in states, seed
+
+
+def retire_at_once(rng: random.Random) -> MemoryStore:
+    """Several instances, some of which act while another one is about to write; what came of it."""
+    store = MemoryStore()
+    keeps = []
+    for place in range(rng.randint(2, 4)):
+        stage = Stage(address=Address(f"10.0.1.{place}", 8080))
+        stage.store = store
+        keep = kept_ready(stage)
+        keep.key = RouteKey(KEY.branch, KEY.service, f"host-{place}")
+        stage.time.stop_at(2)
+        keep.run()
+        keep.retire(Retirement(by=None))
+        keeps.append(keep)
+    # the claim is no instance's
+    store.history.clear()
+    waiting = list(keeps)
+
+    def let_others_go_first() -> None:
+        rng.shuffle(waiting)
+        while waiting and rng.random() < 0.7:
+            waiting.pop()._try_to_retire()
+
+    store.meanwhile = let_others_go_first
+    for keep in keeps * 2:
+        keep._try_to_retire()
+    store.history = {
+        revision: {key: one for key, one in entries.items() if key.startswith(KEYS.routes)}
+        for revision, entries in store.history.items()
+    }
+    return store
+
+
+def test_who_is_told_to_look_around_and_has_moved_registers_there() -> None:
+    """A container that ECS restarted listens at another port of its host."""
+    stage = Stage()
+    keep = kept_ready(stage)
+    stage.time.at(10, lambda: setattr(stage, "address", ELSEWHERE))
+    stage.time.at(20, keep.look_around)
+    stage.time.stop_at(20.1)
+
+    keep.run()
+
+    assert [(record.address, record.state) for record in written(stage)] == [
+        (ADDRESS, State.STARTING),
+        (ADDRESS, State.READY),
+        (ELSEWHERE, State.READY),
+    ]
+    assert stage.store.calls.count("grant") == 1
+    assert keep.held.claim is not None
+    assert len(stage.told.registrations) == 1
+
+
+def test_who_is_told_to_look_around_and_is_where_it_was_writes_nothing() -> None:
+    stage = Stage()
+    keep = kept_ready(stage)
+    stage.time.at(20, keep.look_around)
+    revisions: list[int] = []
+    for at_s in (19, 40):
+        stage.time.at(at_s, lambda: revisions.append(stage.store.revision))
+    stage.time.stop_at(41)
+
+    keep.run()
+
+    assert revisions[0] == revisions[1]
+
+
+def test_who_cannot_look_around_stays_where_it_was() -> None:
+    stage = Stage()
+    keep = kept_ready(stage)
+    stage.time.at(10, lambda: setattr(stage, "is_lost", True))
+    stage.time.at(20, keep.look_around)
+    stage.time.stop_at(60)
+
+    keep.run()
+
+    assert InstanceRecord.parse(stage.store.entries[RAW].value).address == ADDRESS
+    assert stage.state() is State.READY
+
+
+def test_a_look_that_takes_long_costs_neither_the_lease_nor_anything_else() -> None:
+    """ECS's agent may take requests and be silent. Who asks again meanwhile asks nobody twice."""
+    stage = Stage(look_takes_s=120)
+    keep = kept_ready(stage)
+    for at_s in (20, 30, 40):
+        stage.time.at(at_s, keep.look_around)
+    stage.time.at(25, lambda: setattr(stage, "address", ELSEWHERE))
+    stage.time.at(60, lambda: keep.wish(State.STARTING))
+    seen = seen_at(stage, 59, 61)
+    stage.time.stop_at(141)
+
+    keep.run()
+
+    assert seen == [State.READY, State.STARTING]
+    assert stage.store.calls.count("grant") == 1
+    # once at the start
+    assert stage.looks == 2
+    assert InstanceRecord.parse(stage.store.entries[RAW].value).address == ELSEWHERE
+
+
+def test_who_cannot_look_around_is_told_so_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    stage = Stage()
+    keep = kept_ready(stage)
+    stage.time.at(10, lambda: setattr(stage, "is_lost", True))
+    for at_s in range(15, 195, 5):
+        stage.time.at(at_s, keep.look_around)
+    stage.time.stop_at(200)
+
+    keep.run()
+
+    told = [one for one in caplog.records if "no source knows the ip" in one.getMessage()]
+    assert len(told) == 3
+
+
+def test_nobody_looks_around_unless_told() -> None:
+    """Each look costs somebody a request."""
+    stage = Stage()
+    asked: list[float] = []
+
+    def locate() -> Address:
+        asked.append(stage.time.now_s)
+        return ADDRESS
+
+    stage.locate = locate  # type: ignore[method-assign]
+    keep = kept_ready(stage)
+    stage.time.at(600, keep.look_around)
+    stage.time.stop_at(3600)
+
+    keep.run()
+
+    assert asked == [0.0, 600.0]
+
+
+def test_who_gets_well_somewhere_else_is_never_ready_where_it_was() -> None:
+    """By then the old port may be another container's."""
+    stage = Stage()
+    keep = kept_ready(stage)
+    stage.time.at(10, lambda: keep.wish(State.STARTING))
+
+    def get_well() -> None:
+        stage.address = ELSEWHERE
+        keep.wish(State.READY)
+        keep.look_around()
+
+    stage.time.at(20, get_well)
+    stage.time.stop_at(30)
+
+    keep.run()
+
+    assert [(record.address, record.state) for record in written(stage)][2:] == [
+        (ADDRESS, State.STARTING),
+        (ELSEWHERE, State.READY),
+    ]
+
+
+def test_who_has_moved_and_lost_the_registry_meanwhile_registers_there_when_it_is_back() -> None:
+    stage = Stage()
+    keep = kept_ready(stage)
+
+    def move() -> None:
+        stage.address = ELSEWHERE
+        keep.look_around()
+        stage.down()
+
+    stage.time.at(20, move)
+    stage.time.at(40, stage.store.restart)
+    stage.time.stop_at(60)
+
+    keep.run()
+
+    assert InstanceRecord.parse(stage.store.entries[RAW].value).address == ELSEWHERE

@@ -1,23 +1,37 @@
-"""Included: which source's answer is taken. The last source is asked about real addresses."""
+"""Included: which source's answer is taken. The last source is asked about real addresses, AWS's
+are the fake on loopback.
+"""
 
+import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from registrar.aws.endpoint import parse_base
+from registrar.aws.tasks import Task
 from registrar.containers import Container
 from registrar.places import (
     Finder,
     Finding,
     Place,
     PlaceSettings,
+    Reached,
     Search,
     Source,
     docker,
     search_through,
     socket,
 )
-from registry.faults import PlaceUnknown
+from registrar.places.ecs import read_task
+from registrar.places.search import Step
+from registrar.places.showing import show_steps
+from registry.faults import Fault, MetadataUnavailable, PlaceUnknown
 from registry.records import Address
+from tests.fakes.metadata import BRIDGE, NOT_READY, MetadataServer, metadata_file, sample
 
 
 def says(name: str, ip: str = "", port: int = 0) -> Source:
@@ -213,3 +227,448 @@ def test_without_a_port_no_engine_is_asked(tmp_path: Path) -> None:
     (tmp_path / "docker.sock").touch()
 
     assert look(PlaceSettings(docker_host=f"unix://{tmp_path}/docker.sock")) == Finding()
+
+
+HOST = "tmds-v4-task-host-ec2.json"
+AWSVPC = "tmds-v4-task-awsvpc-ec2.json"
+FARGATE = "tmds-v4-task-fargate.json"
+MANY_PORTS = "tmds-v4-task-bridge-ec2-many-ports.json"
+PORT_ZERO = "tmds-v4-task-bridge-ec2-hostport-zero.json"
+
+
+def fails(name: str, fault: Fault) -> Source:
+    def look(search: Search) -> Finding:
+        search.note(f"GET {name}", "")
+        raise fault
+
+    return Source(name, look)
+
+
+def guesses(name: str, ip: str = "", port: int = 0) -> Source:
+    return Source(name, lambda _: Finding(ip, port), knows_host=False)
+
+
+def reaches(name: str, finding: Finding) -> Source:
+    return Source(name, lambda _: finding)
+
+
+def test_a_source_that_fails_though_it_should_know_keeps_the_guesses_from_being_made() -> None:
+    sources = [
+        fails("a", MetadataUnavailable("the first")),
+        fails("b", MetadataUnavailable("the second")),
+        Source("c", never, knows_host=False),
+    ]
+    search = Search(PlaceSettings(port=8080))
+
+    with pytest.raises(MetadataUnavailable, match=r"^the first$"):
+        search_through(sources, search)
+
+    assert [(step.asked, step.answered) for step in search.steps] == [
+        ("GET a", "the first"),
+        ("GET b", "the second"),
+        ("", "not asked: what it says may lead nobody here"),
+    ]
+
+
+def test_another_one_that_knows_makes_up_for_it() -> None:
+    sources = [fails("a", MetadataUnavailable("no")), says("b", "10.0.0.5", 80), Source("c", never)]
+
+    assert search_through(sources, Search(PlaceSettings())).address == Address("10.0.0.5", 80)
+
+
+@pytest.mark.parametrize("guess", [guesses("the socket", "172.17.0.5"), guesses("PORT", port=8080)])
+def test_who_is_reached_through_its_host_is_never_registered_at_its_own_address(
+    guess: Source,
+) -> None:
+    through = Finding("" if guess.look(Search(PlaceSettings())).ip else "10.0.3.17", 0)
+    sources = [reaches("ecs", through._replace(reached=Reached.THROUGH_THE_HOST)), guess]
+
+    with pytest.raises(PlaceUnknown):
+        search_through(sources, Search(PlaceSettings(port=8080)))
+
+
+@pytest.mark.parametrize("reached", [Reached.BY_THE_HOST, Reached.AT_ITS_OWN, None])
+def test_who_is_reached_at_an_address_of_its_own_may_be_guessed(reached: Reached | None) -> None:
+    sources = [reaches("ecs", Finding("", 8080, reached)), guesses("the socket", "10.0.3.17")]
+
+    place = search_through(sources, Search(PlaceSettings(port=8080)))
+
+    assert place.address == Address("10.0.3.17", 8080)
+
+
+def test_why_the_hosts_ip_is_not_known_is_told_with_what_to_do() -> None:
+    search = Search(PlaceSettings(port=8080))
+    search.why_no_ip = "it is raining"
+
+    with pytest.raises(PlaceUnknown) as caught:
+        search_through([reaches("e", Finding("", 32769, Reached.THROUGH_THE_HOST))], search)
+
+    assert str(caught.value) == (
+        "port 32769 of the instance leads here, and its ip is not known (it is raining); make"
+        " EC2's metadata reachable, have ECS's agent write it into its file"
+        " (ECS_ENABLE_CONTAINER_METADATA=true), or set IP"
+    )
+
+
+def test_a_port_that_nobody_maps_is_not_called_missing() -> None:
+    """PORT is set; that is not what is wrong."""
+    finding = Finding("10.0.3.17", 0, Reached.THROUGH_THE_HOST)
+
+    with pytest.raises(PlaceUnknown, match="which port of the host leads to port 8080"):
+        search_through([reaches("file", finding)], Search(PlaceSettings(port=8080)))
+
+
+# what ECS says of a task
+
+
+def nobody() -> str:
+    raise AssertionError("asked, though only one could be meant")
+
+
+def read(
+    document: Any, *, port: int = 8080, name: str = "", own: Callable[[], str] = nobody, **more: Any
+) -> Finding:
+    search = Search(PlaceSettings(port=port))
+    search.begin("ECS")
+    search.take(Finding(more.get("ip", ""), more.get("host_port", 0)))
+    finding, said = read_task(Task.parse(json.dumps(document)), search, name=name, own=own)
+    assert said
+    return finding
+
+
+def twin(document: Any, name: str = "admin", host_port: int = 40000, **more: Any) -> None:
+    """Let a second container map the port that the first one maps."""
+    first = document["Containers"][0]
+    second = json.loads(json.dumps(first)) | {"Name": name, "DockerId": "f" * 64} | more
+    second["Ports"] = [{"ContainerPort": 8080, "Protocol": "tcp", "HostPort": host_port}]
+    document["Containers"].append(second)
+
+
+@pytest.mark.parametrize(
+    ("task", "port", "expected"),
+    [
+        (BRIDGE, 8080, Finding("", 32769, Reached.THROUGH_THE_HOST)),
+        (MANY_PORTS, 8080, Finding("", 32769, Reached.THROUGH_THE_HOST)),
+        (MANY_PORTS, 9102, Finding("", 32770, Reached.THROUGH_THE_HOST)),
+        (HOST, 8080, Finding("", 8080, Reached.BY_THE_HOST)),
+        (AWSVPC, 8080, Finding("10.0.3.121", 8080, Reached.AT_ITS_OWN)),
+        (FARGATE, 3000, Finding("10.0.3.121", 3000, Reached.AT_ITS_OWN)),
+    ],
+)
+def test_a_task_is_reached_as_its_network_mode_has_it(
+    task: str, port: int, expected: Finding
+) -> None:
+    assert read(sample(task), port=port) == expected
+
+
+def test_a_mode_of_its_own_name_is_taken_for_a_bridge() -> None:
+    """On EC2 default and a network's own name are bridges as well."""
+    document = sample(BRIDGE)
+    for one in document["Containers"]:
+        one["Networks"][0]["NetworkMode"] = "default"
+
+    assert read(document) == Finding("", 32769, Reached.THROUGH_THE_HOST)
+
+
+@pytest.mark.parametrize(
+    ("task", "words"),
+    [
+        (NOT_READY, "is there a port mapping with containerPort 8080 in the task definition"),
+        (PORT_ZERO, "is there a port mapping with containerPort 8080 in the task definition"),
+    ],
+)
+def test_what_the_agent_does_not_know_yet_may_come(task: str, words: str) -> None:
+    with pytest.raises(MetadataUnavailable, match=words) as caught:
+        read(sample(task))
+    assert caught.value.may_pass
+
+
+def test_a_task_whose_network_is_not_known_yet_is_waited_for() -> None:
+    document = sample(BRIDGE)
+    for one in document["Containers"]:
+        del one["Networks"]
+
+    with pytest.raises(MetadataUnavailable, match="does not know the task's network") as caught:
+        read(document)
+    assert caught.value.may_pass
+
+
+def test_a_task_whose_ip_is_not_known_yet_is_waited_for() -> None:
+    document = sample(AWSVPC)
+    for one in document["Containers"][1:]:
+        one["Networks"] = [{"NetworkMode": "awsvpc"}]
+
+    with pytest.raises(MetadataUnavailable, match="task's ip") as caught:
+        read(document)
+    assert caught.value.may_pass
+
+
+def test_a_task_without_a_network_is_reached_by_nobody() -> None:
+    document = sample(BRIDGE)
+    for one in document["Containers"]:
+        one["Networks"] = [{"NetworkMode": "none"}]
+
+    with pytest.raises(PlaceUnknown, match="network mode none"):
+        read(document)
+
+
+def test_a_port_that_no_container_maps_is_named_with_the_containers() -> None:
+    with pytest.raises(MetadataUnavailable, match=r"no container \(web, registrar\).*port 9999"):
+        read(sample(BRIDGE), port=9999)
+
+
+def test_the_container_that_is_named_is_meant() -> None:
+    document = sample(BRIDGE)
+    twin(document)
+
+    assert read(document, name="web").port == 32769
+    assert read(document, name="admin").port == 40000
+    with pytest.raises(MetadataUnavailable, match="no container registrar yet that maps port 8080"):
+        read(document, name="registrar")
+    with pytest.raises(
+        MetadataUnavailable, match=r"CONTAINER is 'nope', and ECS.*: web, registrar"
+    ):
+        read(document, name="nope")
+
+
+def test_of_two_that_map_the_port_ours_is_meant() -> None:
+    document = sample(BRIDGE)
+    twin(document)
+
+    assert read(document, own=lambda: "web").port == 32769
+    assert read(document, own=lambda: "admin").port == 40000
+    with pytest.raises(PlaceUnknown, match="web, admin all map port 8080; say which with CONTAI"):
+        read(document, own=lambda: "registrar")
+
+
+def test_the_ports_of_one_are_not_taken_while_another_is_being_started() -> None:
+    """They come one by one, and another container may be the one that was meant."""
+    document = sample(BRIDGE)
+    twin(document)
+    web = document["Containers"][0]
+    del web["Ports"]
+    web["KnownStatus"] = "CREATED"
+
+    with pytest.raises(MetadataUnavailable, match="and so may web, which ECS is still") as caught:
+        read(document)
+
+    assert caught.value.may_pass
+    # who is named is not mistaken
+    assert read(document, name="admin").port == 40000
+    with pytest.raises(MetadataUnavailable, match="no container web yet"):
+        read(document, name="web")
+
+
+@given(
+    st.lists(st.booleans(), min_size=2, max_size=2), st.lists(st.booleans(), min_size=2, max_size=2)
+)
+def test_the_entrypoint_of_one_is_never_registered_at_anothers_port(
+    knows_ports: list[bool], runs: list[bool]
+) -> None:
+    """Whatever of the two is known so far."""
+    document = sample(BRIDGE)
+    twin(document)
+    web, _, admin = document["Containers"]
+    for one, knows, is_running in zip((web, admin), knows_ports, runs, strict=True):
+        one["KnownStatus"] = "RUNNING" if is_running else "CREATED"
+        if not knows:
+            del one["Ports"]
+
+    try:
+        finding = read(document, name="web")
+    except MetadataUnavailable as fault:
+        assert fault.may_pass
+        assert not knows_ports[0]
+    else:
+        assert finding.port == 32769
+
+
+def test_a_host_port_that_was_given_is_not_looked_for() -> None:
+    document = sample(BRIDGE)
+    del document["Containers"][0]["Ports"]
+
+    assert read(document, host_port=31000) == Finding("", 0, Reached.THROUGH_THE_HOST)
+
+
+# all sources, asked of the fake
+
+
+@pytest.fixture(name="aws")
+def _aws() -> Iterator[MetadataServer]:
+    with MetadataServer() as aws:
+        yield aws
+
+
+def on_ecs(aws: MetadataServer, **more: Any) -> PlaceSettings:
+    given: dict[str, Any] = {
+        "port": 8080,
+        "task_url": parse_base(aws.task_url),
+        "ec2_url": parse_base(aws.url),
+    }
+    return PlaceSettings(**(given | more))
+
+
+def test_in_a_bridge_ecs_knows_the_port_and_ec2_the_ip(aws: MetadataServer) -> None:
+    place = find(on_ecs(aws))
+
+    assert place.address == Address("10.0.3.17", 32769)
+    assert (place.ip.source, place.port.source) == ("EC2 instance metadata", "ECS task metadata")
+
+
+def test_in_a_bridge_the_file_knows_the_ip_as_well_and_costs_nothing(aws: MetadataServer) -> None:
+    place = find(on_ecs(aws, metadata_file=str(metadata_file("initial"))))
+
+    assert place.address == Address("10.0.3.17", 32769)
+    assert (place.ip.source, place.port.source) == ("ECS metadata file", "ECS task metadata")
+    assert aws.imds_requests == []
+
+
+@pytest.mark.parametrize("task", [AWSVPC, FARGATE])
+def test_a_task_with_an_interface_of_its_own_does_not_ask_ec2(
+    aws: MetadataServer, task: str
+) -> None:
+    aws.play(task)
+
+    assert find(on_ecs(aws)).address == Address("10.0.3.121", 8080)
+    assert aws.imds_requests == []
+    assert len(aws.task_requests) == 1
+
+
+def test_in_the_hosts_network_the_ip_is_ec2s_and_the_port_our_own(aws: MetadataServer) -> None:
+    aws.play(HOST)
+
+    assert find(on_ecs(aws)).address == Address("10.0.3.17", 8080)
+
+
+def test_in_the_hosts_network_our_own_address_will_do(aws: MetadataServer) -> None:
+    aws.play(HOST)
+    settings = on_ecs(aws, ec2_url=None, endpoints=("http://127.0.0.1:2379",))
+
+    assert find(settings).address == Address("127.0.0.1", 8080)
+
+
+@pytest.mark.parametrize(
+    ("task", "given", "expected"),
+    [
+        (BRIDGE, {"ip": "10.9.9.9"}, Address("10.9.9.9", 32769)),
+        (BRIDGE, {"host_port": 31000}, Address("10.0.3.17", 31000)),
+        (HOST, {"ip": "10.9.9.9"}, Address("10.9.9.9", 8080)),
+        (HOST, {"host_port": 31000}, Address("10.0.3.17", 31000)),
+        (FARGATE, {"ip": "10.9.9.9"}, Address("10.9.9.9", 8080)),
+        (FARGATE, {"host_port": 31000}, Address("10.0.3.121", 31000)),
+    ],
+)
+def test_what_was_given_wins_and_the_rest_is_asked_for(
+    aws: MetadataServer, task: str, given: dict[str, Any], expected: Address
+) -> None:
+    aws.play(task)
+
+    assert find(on_ecs(aws, **given)).address == expected
+
+
+def test_where_both_were_given_nobody_is_asked(aws: MetadataServer) -> None:
+    assert find(on_ecs(aws, ip="10.9.9.9", host_port=1)).address == Address("10.9.9.9", 1)
+    assert aws.requests == []
+
+
+def test_an_endpoint_that_was_named_says_that_we_are_on_ec2(aws: MetadataServer) -> None:
+    """Without ECS: on the instance itself."""
+    settings = on_ecs(aws, task_url=None)
+    endpoints = ("http://127.0.0.1:2379",)
+
+    named = find(PlaceSettings(port=8080, ec2_url=settings.ec2_url, is_on_ec2=True))
+    asked = len(aws.imds_requests)
+    unnamed = find(PlaceSettings(port=8080, ec2_url=settings.ec2_url, endpoints=endpoints))
+
+    assert named.address == Address("10.0.3.17", 8080)
+    # an instance's ip says nothing of a container in a network of Docker's
+    assert unnamed.address == Address("127.0.0.1", 8080)
+    assert len(aws.imds_requests) == asked == 2
+
+
+def written(tmp_path: Path, **changes: Any) -> str:
+    document = json.loads(metadata_file("ready").read_text()) | changes
+    path = tmp_path / "ecs-container-metadata.json"
+    path.write_text(json.dumps(document))
+    return str(path)
+
+
+def networks(mode: str, *addresses: str) -> list[dict[str, Any]]:
+    return [{"NetworkMode": mode, "IPv4Addresses": list(addresses)}]
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, Address("10.0.3.17", 32769)),
+        ({"Networks": networks("host", "")}, Address("10.0.3.17", 8080)),
+        ({"Networks": networks("awsvpc", "10.0.3.121")}, Address("10.0.3.121", 8080)),
+    ],
+)
+def test_an_old_agents_file_says_all_by_itself(
+    tmp_path: Path, changes: dict[str, Any], expected: Address
+) -> None:
+    place = find(PlaceSettings(port=8080, metadata_file=written(tmp_path, **changes)))
+
+    assert place.address == expected
+
+
+@pytest.mark.parametrize(("port", "container"), [(9999, ""), (8080, "api")])
+def test_the_file_of_another_container_or_port_does_not_say_ours(
+    aws: MetadataServer, tmp_path: Path, port: int, container: str
+) -> None:
+    settings = on_ecs(
+        aws,
+        port=port,
+        container=container,
+        task_url=None,
+        metadata_file=written(tmp_path),
+        endpoints=("http://127.0.0.1:2379",),
+    )
+
+    with pytest.raises(PlaceUnknown, match=f"which port of the host leads to port {port}"):
+        find(settings)
+    # EC2 knows of no ports
+    assert aws.requests == []
+
+
+def test_a_file_without_the_hosts_ip_leaves_it_to_ec2(aws: MetadataServer, tmp_path: Path) -> None:
+    file = written(tmp_path, HostPrivateIPv4Address="")
+
+    place = find(on_ecs(aws, metadata_file=file))
+
+    assert (place.address, place.ip.source) == (
+        Address("10.0.3.17", 32769),
+        "EC2 instance metadata",
+    )
+
+
+# for people
+
+
+def test_every_step_is_shown_with_whom_it_asked_and_what_came_of_it() -> None:
+    steps = [
+        Step("ECS task metadata", "GET http://a/task", "port 1 is 2", "port 2", 0.0123),
+        Step("EC2 instance metadata", "GET http://b", "nothing of use", "", 1.0),
+        Step("PORT", "", "not asked: all is known", "", 0.0),
+    ]
+
+    assert show_steps(steps) == (
+        "1. ECS task metadata\n"
+        "     asked     GET http://a/task\n"
+        "     answered  port 1 is 2  (12 ms)\n"
+        "     took      port 2\n"
+        "2. EC2 instance metadata\n"
+        "     asked     GET http://b\n"
+        "     answered  nothing of use  (1000 ms)\n"
+        "     took      nothing\n"
+        "3. PORT: not asked: all is known"
+    )
+
+
+@given(st.text(), st.text())
+def test_what_others_say_steers_no_terminal(asked: str, answered: str) -> None:
+    shown = show_steps([Step("ECS", asked, answered, "", 0.0)])
+
+    assert all(line.isprintable() for line in shown.split("\n"))
+    assert len(shown.split("\n")) == (4 if asked else 1)

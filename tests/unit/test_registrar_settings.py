@@ -7,6 +7,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from registrar.aws.endpoint import Base
 from registrar.health import HealthSettings
 from registrar.settings import (
     RegistrarSettings,
@@ -17,6 +18,8 @@ from registrar.settings import (
 )
 from registry.faults import SettingsInvalid
 from registry.records import Address
+
+TASK_URL = "http://169.254.170.2/v4/abc"
 
 REGISTRY = {"REGISTRY_URL": "http://etcd:2379"}
 ALL = REGISTRY | {"NAME": "feature/login", "SERVICE": "web", "PORT": "8080"}
@@ -104,6 +107,15 @@ def test_all_that_is_missing_is_named_at_once() -> None:
         ("HEALTH_TIMEOUT", "-1"),
         ("HEALTH_FAILURES", "0"),
         ("HEALTH_PASSES", "1.5"),
+        ("HEALTH_ECS", "sometimes"),
+        ("SPOT_NOTICE", "5"),
+        ("STOP_TIMEOUT", "2m"),
+        ("ECS_CONTAINER_METADATA_URI_V4", "169.254.170.2/v4/abc"),
+        ("ECS_CONTAINER_METADATA_URI_V4", "https://169.254.170.2/v4/abc"),
+        ("ECS_CONTAINER_METADATA_URI_V4", "http://169.254.170.2:0/v4/abc"),
+        ("ECS_CONTAINER_METADATA_URI_V4", "http://169.254.170.2/v4\r\nX: y"),
+        ("AWS_EC2_METADATA_SERVICE_ENDPOINT", "169.254.169.254"),
+        ("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://a..b"),
     ],
 )
 def test_a_bad_value_is_refused_and_named(name: str, value: str) -> None:
@@ -150,3 +162,106 @@ def test_what_is_asked_and_how_often_can_be_said() -> None:
     assert settings.health == HealthSettings(
         "/healthz?deep=1", Address("127.0.0.1", 81), 0.5, 1.0, failures=4, passes=1
     )
+
+
+def test_without_a_word_of_aws_ec2_is_where_it_always_is_and_there_is_no_ecs() -> None:
+    place = read(ALL).place
+
+    assert place.ec2_url == Base("169.254.169.254", 80, "")
+    assert (place.is_on_ec2, place.task_url, place.metadata_file) == (False, None, "")
+
+
+def test_ecs_and_ec2_are_where_their_variables_say() -> None:
+    place = read(
+        ALL
+        | {
+            "ECS_CONTAINER_METADATA_URI_V4": TASK_URL,
+            "ECS_CONTAINER_METADATA_FILE": "/opt/ecs/metadata/1/ecs-container-metadata.json",
+            "AWS_EC2_METADATA_SERVICE_ENDPOINT": "http://[fd00:ec2::254]/",
+            "CONTAINER": "web",
+        }
+    ).place
+
+    assert place.task_url == Base("169.254.170.2", 80, "/v4/abc")
+    assert place.metadata_file == "/opt/ecs/metadata/1/ecs-container-metadata.json"
+    assert (place.ec2_url, place.is_on_ec2) == (Base("fd00:ec2::254", 80, ""), True)
+    assert place.container == "web"
+
+
+@pytest.mark.parametrize(
+    ("word", "is_asked"),
+    [("true", False), ("True", False), ("TRUE", False), ("false", True), ("1", True), ("", True)],
+)
+def test_ec2_is_turned_off_by_the_word_that_awss_own_tools_know(word: str, is_asked: bool) -> None:
+    place = read(ALL | {"AWS_EC2_METADATA_DISABLED": word}).place
+
+    assert (place.ec2_url is not None) == is_asked
+
+
+def test_all_bad_urls_of_aws_are_named_at_once() -> None:
+    said = problems(
+        ALL
+        | {
+            "ECS_CONTAINER_METADATA_URI_V4": "ftp://x",
+            "AWS_EC2_METADATA_SERVICE_ENDPOINT": "x",
+            "HOST_PORT": "x",
+        }
+    )
+
+    for name in ("ECS_CONTAINER_METADATA_URI_V4", "AWS_EC2_METADATA_SERVICE_ENDPOINT", "HOST_PORT"):
+        assert f"{name} is '" in said
+
+
+@pytest.mark.parametrize(
+    "found_by",
+    [
+        {"ECS_CONTAINER_METADATA_URI_V4": TASK_URL},
+        {"ECS_CONTAINER_METADATA_FILE": "/metadata"},
+        {"AWS_EC2_METADATA_SERVICE_ENDPOINT": "http://127.0.0.1:1"},
+    ],
+)
+def test_where_needs_no_registry_if_aws_knows_the_ip(found_by: dict[str, str]) -> None:
+    assert read({"PORT": "80"} | found_by, reader=read_place).port == 80
+
+
+def test_what_is_unusual_on_ecs_is_off_unless_it_is_wished_for() -> None:
+    settings: RegistrarSettings = read(ALL)
+    assert (settings.heeds_spot, settings.stop_timeout_s) == (False, 30)
+    assert settings.health is not None
+    assert not settings.health.of_task
+
+    wished: RegistrarSettings = read(
+        ALL
+        | {
+            "SPOT_NOTICE": "on",
+            "STOP_TIMEOUT": "115",
+            "HEALTH_ECS": "on",
+            "ECS_CONTAINER_METADATA_URI_V4": TASK_URL,
+        }
+    )
+    assert (wished.heeds_spot, wished.stop_timeout_s) == (True, 115)
+    assert wished.health is not None
+    assert wished.health.of_task
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"HEALTH_ECS": "on"}, "ECS_CONTAINER_METADATA_URI_V4 is not set"),
+        (
+            {"SPOT_NOTICE": "on", "AWS_EC2_METADATA_DISABLED": "true"},
+            "AWS_EC2_METADATA_DISABLED is set",
+        ),
+    ],
+)
+def test_what_nobody_would_answer_is_refused(more: dict[str, str], words: str) -> None:
+    assert words in problems(ALL | more)
+
+
+@pytest.mark.parametrize(
+    "more", [{"HEALTH_PATH": "/ok"}, {"HEALTH_ADDRESS": "127.0.0.1:1"}, {"HEALTH_INTERVAL": "1"}]
+)
+def test_health_by_ecs_is_asked_in_one_way_and_not_too_often(more: dict[str, str]) -> None:
+    ecs = {"HEALTH_ECS": "on", "ECS_CONTAINER_METADATA_URI_V4": TASK_URL}
+
+    assert next(iter(more)) in problems(ALL | ecs | more)
