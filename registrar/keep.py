@@ -25,6 +25,7 @@ from registry.holders import present_holder, successor
 from registry.keys import RouteKey
 from registry.records import Address, InstanceRecord, State
 from registry.registrations import Registrations, instant
+from registry.snapshot import Entry
 
 RETRY_FIRST_S = 0.05
 """The upper end of the first pause; it doubles, so that a crowd of registrars spreads."""
@@ -191,7 +192,7 @@ class Keep:
 
     @property
     def wished(self) -> State:
-        """What was wished for last; who has retired does not come back."""
+        """What was wished for last; of who has retired, that it drains."""
         return State.DRAINING if self._has_retired else self._wished
 
     def write_draining(self) -> int:
@@ -381,18 +382,30 @@ class Keep:
         return True
 
     def _try_to_retire(self) -> None:
-        """Leave the rotation if another instance serves in our place, or it is high time."""
+        """Leave the rotation if another instance serves in our place, or it is high time.
+
+        And come back if that one has gone, and there is time.
+        """
         held, retirement = self.held, self._retirement
-        if retirement is None or held.record is None or held.record.state is not State.READY:
+        if retirement is None or held.record is None:
             return
-        draining = replace(held.record, state=State.DRAINING)
         other = successor(self.registrations, self.key, held.record.address)
-        if other is not None:
-            revision = self.registrations.give_way_to(other, self.key, draining, lease=held.lease)
-        elif retirement.is_due(self._timing.clock()):
+        is_due = retirement.is_due(self._timing.clock())
+        if self._has_retired:
+            if other is None and not is_due:
+                self._has_retired = False
+                text = "nobody serves in our place any more; back in rotation"
+                log.warning(text, extra=self._words())
+                self._timing.ring()
+        elif held.record.state is State.READY and (other is not None or is_due):
+            self._leave_rotation(other, replace(held.record, state=State.DRAINING))
+
+    def _leave_rotation(self, other: Entry | None, draining: InstanceRecord) -> None:
+        held = self.held
+        if other is None:
             revision = self.registrations.restate(self.key, draining, lease=held.lease)
         else:
-            return
+            revision = self.registrations.give_way_to(other, self.key, draining, lease=held.lease)
         if not revision:
             # the other one has changed: it may be leaving as well
             return

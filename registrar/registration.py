@@ -157,15 +157,15 @@ class Registration:
 
         Where the notice sets a date, at last in time to leave before it.
         """
-        if self._keep.wished is State.DRAINING:
-            log.info("%s; out of rotation already", notice.text, extra=self._words())
-            return
         by, within = None, ""
         if notice.at is not None:
             left_s = max(0.0, notice.at - self._now() - self._patience.most_s)
             by, within = self._clock() + left_s, f", {left_s:.0f} s at most"
-        text = "%s; staying in rotation until another instance serves%s"
-        log.warning(text, notice.text, within, extra=self._words())
+        if self._keep.wished is State.DRAINING:
+            log.info("%s; out of rotation already", notice.text, extra=self._words())
+        else:
+            text = "%s; staying in rotation until another instance serves%s"
+            log.warning(text, notice.text, within, extra=self._words())
         self._keep.retire(Retirement(by))
 
     def join(self, within_s: float) -> None:

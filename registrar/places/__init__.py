@@ -105,7 +105,8 @@ def search_through(sources: Sequence[Source], search: Search) -> Place:
     """Ask the sources in order; one that is not needed any more is not asked.
 
     A source that fails although it should know keeps the guesses from being made, and what it said
-    is raised, unless another one that knows has the answer.
+    is raised, unless another one that knows has the answer. Where it says that there is none,
+    nobody else is asked: what they say would be no better.
 
     Raises:
         PlaceUnknown: None of them knows the ip, or the port.
@@ -116,6 +117,8 @@ def search_through(sources: Sequence[Source], search: Search) -> Place:
         search.begin(source.name)
         if search.place is not None:
             search.note("", NOT_NEEDED)
+        elif isinstance(failed, PlaceUnknown):
+            search.note("", "not asked: there is no answer")
         elif not source.knows_host and failed is not None:
             search.note("", "not asked: what it says may lead nobody here")
         elif not source.knows_host and search.reached is Reached.THROUGH_THE_HOST:

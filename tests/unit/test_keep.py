@@ -532,12 +532,16 @@ def test_who_retires_stays_until_another_instance_is_ready() -> None:
     stage.time.at(60, lambda: put_instance(stage, OTHER, ELSEWHERE, State.STARTING))
     stage.time.at(120, lambda: put_instance(stage, OTHER, ELSEWHERE, State.READY))
     seen = seen_at(stage, 59, 119, 122)
+    revisions: list[int] = []
+    stage.time.at(122, lambda: revisions.append(stage.store.revision))
     stage.time.stop_at(300)
 
     keep.run()
 
     assert seen == [State.READY, State.READY, State.DRAINING]
     assert stage.state() is State.DRAINING
+    # said once: each change is a reload for every frontend
+    assert revisions == [stage.store.revision]
 
 
 def test_who_retires_and_finds_another_one_ready_leaves_at_once() -> None:
@@ -618,15 +622,14 @@ def test_who_retires_looks_for_another_one_each_second_and_only_then() -> None:
     assert 50 <= asked[2] - asked[1] <= 70
 
 
-def test_who_has_retired_does_not_come_back() -> None:
+def test_who_has_retired_stays_out_while_its_successor_serves() -> None:
     stage = Stage()
     keep = kept_ready(stage)
     put_instance(stage, OTHER, ELSEWHERE, State.READY)
     stage.time.at(10, lambda: keep.retire(Retirement(by=None)))
-    # health goes on to be asked, the other one goes, and so does the lease
+    # health goes on to be asked, and the lease goes
     stage.time.at(20, lambda: keep.wish(State.STARTING))
     stage.time.at(21, lambda: keep.wish(State.READY))
-    stage.time.at(30, lambda: stage.store.delete(KEYS.raw(OTHER)))
     stage.time.at(40, lambda: stage.store.revoke(keep.held.lease))
     stage.time.at(50, lambda: stage.store.delete(RAW))
     stage.time.stop_at(100)
@@ -640,6 +643,27 @@ def test_who_has_retired_does_not_come_back() -> None:
     ]
     assert keep.wished is State.DRAINING
     assert stage.store.entries[RAW].lease == keep.held.lease
+
+
+@pytest.mark.parametrize(
+    ("by", "state"),
+    # a recommendation, a notice with time left, and one whose time is up
+    [(None, State.READY), (200, State.READY), (25, State.DRAINING)],
+)
+def test_whose_successor_goes_comes_back_while_there_is_time(
+    by: float | None, state: State
+) -> None:
+    stage = Stage()
+    keep = kept_ready(stage)
+    put_instance(stage, OTHER, ELSEWHERE, State.READY)
+    stage.time.at(10, lambda: keep.retire(Retirement(by=by)))
+    stage.time.at(30, lambda: stage.store.delete(KEYS.raw(OTHER)))
+    seen = seen_at(stage, 20, 40)
+    stage.time.stop_at(41)
+
+    keep.run()
+
+    assert seen == [State.DRAINING, state]
 
 
 def test_who_has_retired_says_so_again_when_it_is_told_to_end() -> None:
@@ -834,7 +858,7 @@ def test_a_look_that_takes_long_costs_neither_the_lease_nor_anything_else() -> N
     stage.time.at(25, lambda: setattr(stage, "address", ELSEWHERE))
     stage.time.at(60, lambda: keep.wish(State.STARTING))
     seen = seen_at(stage, 59, 61)
-    stage.time.stop_at(141)
+    stage.time.stop_at(200)
 
     keep.run()
 
