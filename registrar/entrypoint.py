@@ -52,7 +52,7 @@ def run_command(
     except Fault as fault:
         if not registration.finish():
             log.error("%s", fault)  # noqa: TRY400 - the sentence says it all
-            leave_at_once(fault.exit_code)
+            leave_at_once(fault.exit_code, registration)
         raise
     registration.begin()
     for number in early:
@@ -60,12 +60,12 @@ def run_command(
     return _end(registration, _accompany(command, registration))
 
 
-def leave_at_once(exit_code: int) -> NoReturn:
-    """End the process although a thread still waits for the registry.
+def leave_at_once(exit_code: int, registration: Registration) -> NoReturn:
+    """End the process although a thread still waits for the registry, or for our address.
 
     It may be in the middle of a line of the log, and Python would crash on its lock while it ends.
     """
-    log.warning("the registry does not answer; the key goes when its lease ends")
+    log.warning("%s", registration.remains)
     sys.stderr.flush()
     os._exit(exit_code)
 
@@ -133,5 +133,5 @@ def _pass_on(arrived: signals.Arrived | None, command: Command) -> None:
 def _end(registration: Registration, exit_code: int) -> int:
     """Take the registration out, whatever is left of it."""
     if not registration.finish():
-        leave_at_once(exit_code)
+        leave_at_once(exit_code, registration)
     return exit_code

@@ -182,7 +182,8 @@ class Registration:
 
     def give_up(self) -> None:
         """Do not wait for the registry: let go now. It still tries to delete the key."""
-        log.warning("the registry does not answer; not waiting for it")
+        if self._keep.held.lease:
+            log.warning("the registry does not answer; not waiting for it")
         self._hurry_within(LAST_S)
         self._let_go()
 
@@ -210,6 +211,13 @@ class Registration:
         if self._give_up_at is None or self._hurry.is_set() or self.over:
             return None
         return self._give_up_at - self._clock()
+
+    @property
+    def remains(self) -> str:
+        """What is left in the registry if nothing more is heard of it; a sentence."""
+        if self._keep.held.lease:
+            return "the registry does not answer; the key goes when its lease ends"
+        return "it was not registered; nothing is left behind"
 
     def finish(self) -> bool:
         """Take it out at once, in less than a second; say whether that was done."""

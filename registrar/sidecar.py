@@ -27,7 +27,7 @@ def run_sidecar(make_registration: Callable[[], Registration]) -> int:
             if arrived is None:
                 registration.give_up()
             if not registration.finish():
-                leave_at_once(0)
+                leave_at_once(0, registration)
         elif arrived.number in ENDING:
             log.info("%s: draining first", ENDING[arrived.number])
             registration.leave()
