@@ -124,7 +124,7 @@ def make_registration(
     if finder.task:
         warn_of_times(settings, registration.leaves_within_s, beside_command=beside_command)
     if settings.heeds_spot and finder.instance:
-        heed_notices(finder.instance, registration)
+        heed_notices(finder.instance, registration, finder.task)
     return registration
 
 
@@ -201,10 +201,20 @@ def warn_of_times(
         log.warning("%s", warning)
 
 
-def heed_notices(metadata: InstanceMetadata, registration: Registration) -> None:
+def heed_notices(
+    metadata: InstanceMetadata, registration: Registration, task: TaskMetadata | None
+) -> None:
     """Have a thread of its own ask for notices, as long as the registration stands."""
     watch = NoticeWatch(metadata, heed=registration.retire, wait=registration.wait_leaving)
-    threading.Thread(target=watch.run, name="notices", daemon=True).start()
+
+    def work() -> None:
+        with suppress(MetadataUnavailable):
+            if task is not None and task.lately().is_on_fargate:
+                log.info("SPOT_NOTICE: on Fargate SIGTERM is the notice; there is nobody to ask")
+                return
+        watch.run()
+
+    threading.Thread(target=work, name="notices", daemon=True).start()
 
 
 class Herald(Listener):

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from registrar.listener import Listener
+from registrar.news import News
 from registry.claims import Claim
 from registry.faults import (
     AddressTaken,
@@ -41,9 +42,6 @@ REFRESHES = 3
 
 JITTER = 0.1
 """Part of a pause by which it varies, so that those who started together drift apart."""
-
-REPEAT_S = 60.0
-"""How often one and the same trouble is told again."""
 
 RETIRING_S = 1.0
 """Between two looks for who serves in our place; it costs etcd a read of one service's keys."""
@@ -152,12 +150,12 @@ class Keep:
         self._rng = rng or random.Random()  # noqa: S311 - spreads tries, guards nothing
         self._backoff_s = RETRY_FIRST_S
         self._trouble = self._relief = ""
-        self._trouble_at = self._told_at = 0.0
+        self._trouble_at = 0.0
         self._wished = State.STARTING
         self._is_tried = self._was_registered = self._was_ready = False
         self._looks_around = self._has_retired = False
         self._found: Address | None = None
-        self._lost, self._lost_at = "", 0.0
+        self._news, self._lost = News(), News()
         self._retirement: Retirement | None = None
         self._heard_at = 0.0
 
@@ -358,13 +356,10 @@ class Keep:
         try:
             self._found = self._locate()
         except Fault as fault:
-            now = self._timing.clock()
-            if str(fault) != self._lost or now - self._lost_at >= REPEAT_S:
-                self._lost_at = now
+            if self._lost.is_new(str(fault), self._timing.clock()):
                 log.warning("%s; going on as it was", fault, extra=self._words())
-            self._lost = str(fault)
         else:
-            self._lost = ""
+            self._lost.forget()
         self._looks_around = False
         self._timing.ring()
 
@@ -426,11 +421,11 @@ class Keep:
                 text = "%s after %.0f s"
                 log.info(text, self._relief, now - self._trouble_at, extra=self._words())
             self._trouble = ""
+            self._news.forget()
             return
         if not self._trouble:
             self._trouble_at = now
-        if str(fault) != self._trouble or now - self._told_at >= REPEAT_S:
-            self._told_at = now
+        if self._news.is_new(str(fault), now):
             log.warning("%s; trying on", fault, extra=self._words())
         self._trouble = str(fault)
         is_ours = isinstance(fault, PlaceUnknown | MetadataUnavailable)

@@ -13,10 +13,7 @@ from registry.records import Address
 
 HEALTHY, STOPPED = "HEALTHY", "STOPPED"
 
-HINT = (
-    "is there a healthCheck in the task definition, for this container? CONTAINER says which"
-    " container is meant"
-)
+HINT = "the container's healthCheck in the task definition counts; CONTAINER says whose"
 
 
 class TaskHealth:

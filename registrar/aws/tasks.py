@@ -88,9 +88,11 @@ class Task:
 
     Attributes:
         containers: Those of the task definition; what ECS adds is left out.
+        is_on_fargate: There is no instance that could be asked.
     """
 
     containers: tuple[TaskContainer, ...]
+    is_on_fargate: bool = False
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -111,7 +113,8 @@ class Task:
                 for one, kind in containers
                 # a container that is being made has no type yet
                 if kind in {NORMAL, ""} and one.name
-            )
+            ),
+            _text(document, "LaunchType") == "FARGATE",
         )
 
 

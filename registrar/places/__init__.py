@@ -119,10 +119,8 @@ def search_through(sources: Sequence[Source], search: Search) -> Place:
             search.note("", NOT_NEEDED)
         elif isinstance(failed, PlaceUnknown):
             search.note("", "not asked: there is no answer")
-        elif not source.knows_host and failed is not None:
-            search.note("", "not asked: what it says may lead nobody here")
-        elif not source.knows_host and search.reached is Reached.THROUGH_THE_HOST:
-            search.note("", "not asked: we are reached at our host's address, and it knows our own")
+        elif not source.knows_host and (failed or search.reached is Reached.THROUGH_THE_HOST):
+            search.note("", "not asked: it knows only this container's own address")
         else:
             try:
                 search.take(source.look(search))
@@ -143,7 +141,7 @@ def _explain(search: Search) -> str:
     if search.port is None:
         return "no source knows the port at which this service is reached; set PORT"
     if search.reached is Reached.THROUGH_THE_HOST:
-        why = search.why_no_ip or "nobody was asked for it"
+        why = "; ".join(search.why_no_ip) or "nobody was asked for it"
         return (
             f"port {search.port.value} of the instance leads here, and its ip is not known ({why});"
             " make EC2's metadata reachable, have ECS's agent write it into its file"

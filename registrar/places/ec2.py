@@ -18,8 +18,9 @@ PATIENCE_S = 3.0
 def look(search: Search, metadata: InstanceMetadata | None) -> Finding:
     """The instance's ip; that it is not told is no fault yet."""
     if metadata is None:
-        search.why_no_ip = "AWS_EC2_METADATA_DISABLED is set"
-        search.note("", f"not asked: {search.why_no_ip}")
+        reason = "AWS_EC2_METADATA_DISABLED is set"
+        search.why_no_ip.append(reason)
+        search.note("", f"not asked: {reason}")
         return Finding()
     if search.ip is not None:
         search.note("", "not asked: it knows no port")
@@ -33,7 +34,7 @@ def look(search: Search, metadata: InstanceMetadata | None) -> Finding:
     try:
         ip = insist(metadata.local_ip, within_s=PATIENCE_S)
     except MetadataUnavailable as fault:
-        search.why_no_ip = str(fault)
+        search.why_no_ip.append(str(fault))
         search.note(asked, str(fault))
         return Finding()
     search.note(asked, ip)

@@ -19,7 +19,7 @@ def look(search: Search) -> Finding:
     """What it says of the ip, and of the port where nobody else knows it.
 
     Raises:
-        MetadataUnavailable: It is there, and cannot be read.
+        MetadataUnavailable: It cannot be read, and nobody else says how we are reached.
     """
     path = search.settings.metadata_file
     if not path:
@@ -28,7 +28,14 @@ def look(search: Search) -> Finding:
     search.note(path, "")
     # how we are reached, and by which port, stands in its second version alone
     read = _read_ready if search.reached is None else _read
-    found = insist(lambda: read(path), within_s=PATIENCE_S)
+    try:
+        found = insist(lambda: read(path), within_s=PATIENCE_S)
+    except MetadataUnavailable as fault:
+        if search.reached is None:
+            raise
+        search.why_no_ip.append(str(fault))
+        search.note(path, str(fault))
+        return Finding()
     finding = _judge(found, search)
     said = [f"the host is {found.host_ip}" if found.host_ip else "no ip of the host"]
     if found.container.ports:

@@ -98,7 +98,7 @@ class Search:
     """What is known so far.
 
     Attributes:
-        why_no_ip: Why the source that knows the host's ip did not say it; a sentence, or empty.
+        why_no_ip: Why those that know the host's ip did not say it, a sentence each.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class Search:
         self.ip: Part | None = None
         self.port: Part | None = None
         self.reached: Reached | None = None
-        self.why_no_ip = ""
+        self.why_no_ip: list[str] = []
         self.steps: list[Step] = []
         self._clock = clock
         self._source = ""

@@ -221,13 +221,17 @@ def test_a_wildcard_without_a_reason_would_be_found() -> None:
     text = (AWS / "cluster.yaml").read_text()
     without = re.sub(r"^ +# everything: .*\n", "", text, flags=re.MULTILINE)
     silent, _ = wildcards_without_reason("cluster.yaml", without)
-    assert [line.partition(": ")[2] for line in silent] == ['Resource: "*"'] * 2
+    assert [line.partition(": ")[2] for line in silent] == ['Resource: "*"'] * 3
 
 
 def allowed(stack: Stack, role: str) -> dict[str, set[str]]:
     """Actions, and on what."""
     found: dict[str, set[str]] = {}
-    for policy in stack.properties(role).get("Policies", []):
+    policies = list(stack.properties(role).get("Policies", []))
+    for name in of_type(stack, "IAM::Policy"):
+        shared = stack.properties(name)
+        policies += [shared] * (stack.render({"Ref": role}) in shared["Roles"])
+    for policy in policies:
         for statement in policy["PolicyDocument"]["Statement"]:
             assert statement["Effect"] == "Allow"
             actions, resources = (
@@ -245,7 +249,8 @@ def test_no_role_has_a_policy_of_aws_but_for_a_shell() -> None:
         for role in of_type(made, "IAM::Role"):
             policies = made.properties(role).get("ManagedPolicyArns", [])
             assert policies in ([], ["arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore"])
-            assert bool(policies) == (more == "yes" and role not in {"ExecutionRole", "TaskRole"})
+            of_machines = role in {"EtcdRole", "FrontendRole", "InstanceRole"}
+            assert bool(policies) == (more == "yes" and of_machines)
             services = {action.partition(":")[0] for action in allowed(made, role)}
             assert not services & {"iam", "sts", "kms", "lambda", "*"}
 
@@ -257,7 +262,7 @@ def test_a_task_may_nothing_and_only_ecs_reads_the_registrar_s_password() -> Non
     exports = frontend_stack().outputs()
     assert execution["secretsmanager:GetSecretValue"] == {exports["branchfront-RegistrarSecret"]}
     assert execution["ssm:GetParameters"] == {exports["branchfront-CaParameter"]}
-    for role in ("ExecutionRole", "TaskRole"):
+    for role in ("ExecutionRole", "TaskRole", "ExecTaskRole"):
         (trust,) = stack.properties(role)["AssumeRolePolicyDocument"]["Statement"]
         assert trust["Principal"] == {"Service": "ecs-tasks.amazonaws.com"}
         assert trust["Condition"]["StringEquals"] == {"aws:SourceAccount": ACCOUNT}
@@ -266,10 +271,17 @@ def test_a_task_may_nothing_and_only_ecs_reads_the_registrar_s_password() -> Non
     ]
 
 
+def test_a_task_with_a_shell_may_let_people_in_and_nothing_else() -> None:
+    shell = allowed(cluster_stack(), "ExecTaskRole")
+    assert {name.partition(":")[0] for name in shell} == {"ssmmessages"}
+    assert len(shell) == 4
+
+
 def test_a_frontend_reads_its_own_password_alone() -> None:
     stack = frontend_stack()
     own = allowed(stack, "FrontendRole")
     assert own["secretsmanager:GetSecretValue"] == {"branchfront-FrontendPassword"}
+    assert "ecr:BatchGetImage" in own
     assert not [action for action in own if action.startswith(("ec2:", "s3:"))]
 
 
@@ -287,6 +299,63 @@ def test_etcd_s_machines_take_their_volumes_and_no_others() -> None:
     assert statement["Condition"] == {
         "StringEquals": {"aws:ResourceTag/branchfront:stack": "branchfront"}
     }
+
+
+def test_machines_do_not_start_before_they_may_what_they_need() -> None:
+    """A role is there before its machines, by their profile; a policy beside it need not be."""
+    resources = frontend_stack().template["Resources"]
+    assert of_type(frontend_stack(), "IAM::Policy") == ["MachinePolicy"]
+    assert "MachinePolicy" in resources["Etcd1"]["DependsOn"]
+    # and all others come after the first: test_members_are_replaced_one_after_the_other
+
+
+# ---- What can be changed while branches stand ----------------------------------------------------
+
+FOR_GOOD = {"Vpc", "RegistryZone", "CaParameter"}
+"""To change one of these is to begin with another etcd."""
+
+
+def parameters_of(stack: Stack, node: Any) -> Iterator[str]:
+    """Those by which a value changes, where it names them itself."""
+    if isinstance(node, list):
+        for one in node:
+            yield from parameters_of(stack, one)
+    elif isinstance(node, dict):
+        for key, one in node.items():
+            text = one if isinstance(one, str) else ""
+            names = re.findall(r"\$\{([A-Za-z]+)\}", text) if key == "Fn::Sub" else [text]
+            yield from (name for name in names if name in stack.template["Parameters"])
+            yield from parameters_of(stack, one)
+
+
+def exported_parameters(stack: Stack) -> set[str]:
+    values = (one["Value"] for one in stack.template["Outputs"].values() if "Export" in one)
+    return set(parameters_of(stack, list(values)))
+
+
+def test_no_export_changes_while_another_stack_may_import_it() -> None:
+    """CloudFormation refuses that: with one branch up, a cluster would get no newer registrar."""
+    assert exported_parameters(frontend_stack()) == FOR_GOOD
+    assert exported_parameters(cluster_stack()) == set()
+
+
+def test_an_export_that_may_change_would_be_found() -> None:
+    stack = cluster_stack()
+    for value in ({"Ref": "RegistrarImage"}, {"Fn::Join": [",", {"Ref": "Subnets"}]}):
+        stack.template["Outputs"]["More"] = {"Value": value, "Export": {"Name": "more"}}
+        assert len(exported_parameters(stack)) == 1
+
+
+def test_services_read_what_the_cluster_keeps_for_them() -> None:
+    parameters = read_template("service.yaml")["Parameters"]
+    read = {
+        found["Default"]
+        for found in parameters.values()
+        if found["Type"].startswith("AWS::SSM::Parameter::Value<")
+    }
+    assert read == cluster_stack().keeps().keys()
+    _, beside = containers()
+    assert beside["Image"] == "registrar:1"
 
 
 # ---- Data that has to stay -----------------------------------------------------------------------
@@ -363,6 +432,9 @@ def test_every_machine_wants_tokens_and_has_an_encrypted_disk(stack: Any, name: 
     assert data["MetadataOptions"]["HttpPutResponseHopLimit"] == (
         2 if stack is cluster_stack else 1
     )
+    if stack is cluster_stack:
+        data = stack(MetadataHopLimit="1").properties(name)["LaunchTemplateData"]
+        assert data["MetadataOptions"]["HttpPutResponseHopLimit"] == "1"
     assert all(device["Ebs"]["Encrypted"] is True for device in data["BlockDeviceMappings"])
 
 
@@ -451,6 +523,8 @@ WAYS = [
         "Architecture": "ARM64",
     },
     {"RunsOn": "fargate", "TaskRoleArn": f"arn:aws:iam::{ACCOUNT}:role/own"},
+    {"RunsOn": "ec2", "Exec": "yes"},
+    {"RunsOn": "fargate", "Exec": "yes"},
 ]
 
 
@@ -507,6 +581,23 @@ def test_the_registrar_is_locked_in(way: dict[str, str]) -> None:
     assert beside["LinuxParameters"] == {"Capabilities": {"Drop": ["ALL"]}}
     assert beside["RestartPolicy"]["IgnoredExitCodes"] == [77, 78]
     assert "PASSWORD" not in json.dumps(beside["Environment"])
+
+
+@pytest.mark.parametrize("runs_on", ["ec2", "fargate"])
+def test_people_get_a_shell_where_it_is_asked_for(runs_on: str) -> None:
+    for wanted in ("yes", "no"):
+        stack = service_stack(RunsOn=runs_on, Exec=wanted)
+        assert stack.properties("EcsService")["EnableExecuteCommand"] is (wanted == "yes")
+        task = stack.properties("TaskDefinition")
+        role = "ExecTaskRole" if wanted == "yes" else "TaskRole"
+        assert task["TaskRoleArn"] == f"branchfront-cluster-{role}-Arn"
+        service, _ = task["ContainerDefinitions"]
+        # the agent of Exec writes to it
+        assert "ReadonlyRootFilesystem" not in service
+        assert ("LinuxParameters" in service) == (wanted == "yes")
+    own = f"arn:aws:iam::{ACCOUNT}:role/own"
+    task = service_stack(Exec="yes", TaskRoleArn=own).properties("TaskDefinition")
+    assert task["TaskRoleArn"] == own
 
 
 def test_on_ec2_docker_chooses_the_port_and_tasks_fill_instances() -> None:
@@ -626,8 +717,7 @@ def test_scaling_is_one_that_the_services_know(scaling: str) -> None:
     assert complaints("ecs", "CreateCapacityProvider", provider) == ""
     managed = provider["AutoScalingGroupProvider"]
     wanted = "ENABLED" if scaling == "capacity-provider" else "DISABLED"
-    assert managed["ManagedScaling"]["Status"] == managed["ManagedTerminationProtection"] == wanted
-    assert managed["ManagedDraining"] == "ENABLED"
+    assert managed["ManagedScaling"]["Status"] == wanted
     joined = stack.properties("CapacityProviders")
     assert complaints("ecs", "PutClusterCapacityProviders", joined) == ""
     for name in ("ScaleOut", "ScaleIn"):
@@ -639,6 +729,16 @@ def test_scaling_is_one_that_the_services_know(scaling: str) -> None:
     for name in ("ScaleOut", "ScaleIn", "MemoryHighAlarm", "MemoryLowAlarm"):
         assert stack.template["Resources"][name]["Condition"] == "ScalesByAlarms"
     assert stack.holds("ScalesByAlarms") == (scaling == "memory-alarms")
+
+
+@pytest.mark.parametrize("scaling", ["capacity-provider", "memory-alarms"])
+def test_instances_can_be_replaced_and_deleted_and_are_drained_before(scaling: str) -> None:
+    """A protected instance keeps CloudFormation waiting until it gives up."""
+    stack = cluster_stack(Scaling=scaling)
+    assert "NewInstancesProtectedFromScaleIn" not in stack.properties("InstanceGroup")
+    managed = stack.properties("CapacityProvider")["AutoScalingGroupProvider"]
+    assert managed["ManagedTerminationProtection"] == "DISABLED"
+    assert managed["ManagedDraining"] == "ENABLED"
 
 
 def test_instances_are_replaced_before_spot_takes_them() -> None:

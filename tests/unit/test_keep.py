@@ -664,6 +664,11 @@ def test_whose_successor_goes_comes_back_while_there_is_time(
     keep.run()
 
     assert seen == [State.DRAINING, state]
+    # nor for a moment, where its time is up
+    assert [record.state for record in written(stage)][2:] == [
+        State.DRAINING,
+        *[State.READY] * (state is State.READY),
+    ]
 
 
 def test_who_has_retired_says_so_again_when_it_is_told_to_end() -> None:

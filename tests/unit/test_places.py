@@ -266,7 +266,7 @@ def test_a_source_that_fails_though_it_should_know_keeps_the_guesses_from_being_
     assert [(step.asked, step.answered) for step in search.steps] == [
         ("GET a", "the first"),
         ("GET b", "the second"),
-        ("", "not asked: what it says may lead nobody here"),
+        ("", "not asked: it knows only this container's own address"),
     ]
 
 
@@ -274,6 +274,14 @@ def test_another_one_that_knows_makes_up_for_it() -> None:
     sources = [fails("a", MetadataUnavailable("no")), says("b", "10.0.0.5", 80), Source("c", never)]
 
     assert search_through(sources, Search(PlaceSettings())).address == Address("10.0.0.5", 80)
+
+
+def test_nobody_overrules_who_says_that_there_is_no_answer() -> None:
+    """As the metadata file would: it has the port from before a restart as well."""
+    sources = [fails("ecs", PlaceUnknown("never")), Source("the file", never), Source("c", never)]
+
+    with pytest.raises(PlaceUnknown, match=r"^never$"):
+        search_through(sources, Search(PlaceSettings()))
 
 
 @pytest.mark.parametrize("guess", [guesses("the socket", "172.17.0.5"), guesses("PORT", port=8080)])
@@ -298,7 +306,7 @@ def test_who_is_reached_at_an_address_of_its_own_may_be_guessed(reached: Reached
 
 def test_why_the_hosts_ip_is_not_known_is_told_with_what_to_do() -> None:
     search = Search(PlaceSettings(port=8080))
-    search.why_no_ip = "it is raining"
+    search.why_no_ip.append("it is raining")
 
     with pytest.raises(PlaceUnknown) as caught:
         search_through([reaches("e", Finding("", 32769, Reached.THROUGH_THE_HOST))], search)
