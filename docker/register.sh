@@ -425,7 +425,7 @@ ask_agent() {
   _task=$_part
   part '"Labels":{[^}]*"com\.amazonaws\.ecs\.container-name":"\([A-Za-z0-9_-]*\)"'
   # later the other shell would not know of it
-  [ -z "$_until" ] || [ -z "$_task" ] || [ -z "$_part" ] || name_instance "$_task-$_part"
+  [ -z "$_until" ] || [ -z "$_task" ] || [ -z "$_part" ] || name_instance "$_task-$(printf '%s' "$_part" | tr - _)"
   part '"Networks":\[{[^}]*"NetworkMode":"\([A-Za-z0-9_.-]*\)"'
   _mode=$_part
   case $_mode in
@@ -455,7 +455,7 @@ ask_agent() {
       if [ -z "${HOST_PORT-}" ] && [ "${_part:-0}" -gt 0 ] && [ "$_host_port" -ge 32768 ]; then
         _verdict=denied
         _trouble='this container was restarted in place, and ECS still tells the port that it had before; take its'
-        _trouble="$_trouble restartPolicy away, so that ECS starts a new task, or map a fixed hostPort"
+        _trouble="$_trouble restartPolicy away, so that ECS starts a new task, or map a fixed hostPort below 32768"
         return 1
       fi
       ;;
@@ -490,8 +490,8 @@ ask_host() {
   fi
   # in the host's own network our interface will do
   [ "$_network" = host ] && { [ -z "$_ec2_url" ] || [ "$_tries" -ge 3 ]; } && return 0
-  _trouble="port $_host_port of the instance leads here, and its ip is not known: $_trouble;"
-  _trouble="$_trouble or have ECS's agent write it down (ECS_ENABLE_CONTAINER_METADATA=true), or set IP"
+  _trouble="port $_host_port of the instance leads here, and its ip is not known ($_trouble); make EC2's metadata reachable,"
+  _trouble="$_trouble have ECS's agent write it into its file (ECS_ENABLE_CONTAINER_METADATA=true), or set IP"
   return 1
 }
 

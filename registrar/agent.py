@@ -104,7 +104,7 @@ class Checkup:
     def __call__(self, address: Address, *, within_s: float) -> Answer:
         """Nobody has to be asked: the engine tells us when it changes."""
         if not self.has_listened:
-            self.has_listened = ask_port(address, within_s=min(within_s, ATTEND_S)).passed
+            self.has_listened = bool(ask_port(address, within_s=min(within_s, ATTEND_S)).passed)
         return Answer(passed=self.status == HEALTHY, words=f"its health check says {self.status}")
 
 

@@ -26,10 +26,6 @@ FIRST_ANSWER_S = 1.0
 GLANCE_S = 0.1
 """For the first answer of a service that runs already: who takes longer is registered meanwhile."""
 
-LOOK_AROUND_S = 5.0
-"""Between two looks where an unhealthy service is: each may cost ECS a request, and our share of
-those is one in 2.5 s."""
-
 SLACK_S = 2.0
 """Over the time that frontends have: a call of that length may have begun at its end."""
 
@@ -95,7 +91,8 @@ class Gate:
             return
         within_s = min(self._settings.health.timeout_s, GLANCE_S)
         answer = ask(self._settings.health.address or address, within_s=within_s)
-        self._wish(State.READY if answer.passed else State.STARTING)
+        if answer.passed is not None:
+            self._wish(State.READY if answer.passed else State.STARTING)
 
     def tried(self) -> None:
         """The first attempt to register is over; without a registration nothing is waited for."""
@@ -195,17 +192,12 @@ class Gate:
         health = Health(settings, self._keep.wished)
         since = self._clock()
         tell_at = since + FIRST_TOLD_S
-        look_at = since + LOOK_AROUND_S
         pause_s = 0.0
         while not self._bell.wait(pause_s * self._rng.uniform(1 - JITTER, 1 + JITTER)):
             before = health
             answer = self._ask(ask)
-            health = (health.passed if answer.passed else health.failed)(answer.words)
+            health = health.answered(answer.passed, answer.words)
             now = self._clock()
-            if not answer.passed and now >= look_at:
-                # a container that was restarted may have another port of the host by now
-                self._keep.look_around()
-                look_at = now + LOOK_AROUND_S
             if health.state is not before.state:
                 self._tell_change(health, now - since)
                 since, tell_at = now, now + FIRST_TOLD_S

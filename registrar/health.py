@@ -61,6 +61,12 @@ class Health:
     _was_ready: bool = False
     _in_a_row: int = 0
 
+    def answered(self, passed: bool | None, answer: str) -> Self:  # noqa: FBT001 - of three
+        """It passed, or not; None for an answer that says nothing of it, so that all stays."""
+        if passed is None:
+            return replace(self, answer=answer)
+        return self.passed(answer) if passed else self.failed(answer)
+
     def passed(self, answer: str) -> Self:
         """It answered as it should."""
         if self.state is State.READY:

@@ -73,7 +73,8 @@ def read_health(given: Mapping[str, str], problems: Problems) -> HealthSettings 
         problems.note(
             "HEALTH_ECS is on, and HEALTH_PATH or HEALTH_ADDRESS is set; choose one of them"
         )
-    if wants_ecs and (pace.failures, pace.passes) != (FAILURES, PASSES):
+    counts = {1, FAILURES}, {1, PASSES}
+    if wants_ecs and not (pace.failures in counts[0] and pace.passes in counts[1]):
         problems.note(
             "HEALTH_ECS is on, and HEALTH_FAILURES or HEALTH_PASSES is set: ECS counts by itself"
             " (retries); take them away"

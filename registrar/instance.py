@@ -43,6 +43,9 @@ OWN_HINT = (
     " what is asked"
 )
 
+LAST_LOOK_S = 0.5
+"""Between two looks at whether ECS has told of the task; a notice leaves 120."""
+
 HOST_NAME_MAX = 64
 """As long as Linux lets a host name be."""
 
@@ -63,7 +66,8 @@ def instance_id_of(metadata: TaskMetadata, container: str) -> str:
     """
     try:
         own = metadata.own()
-        name = f"{own.task_id}-{container or own.name}"
+        # what stands before the last hyphen tells containers apart; of a task that is its id
+        name = f"{own.task_id}-{(container or own.name).replace('-', '_')}"
         check_name(name)
     except (MetadataUnavailable, ValueError) as exc:
         log.warning("%s; the instance is named after its host", exc)
@@ -180,12 +184,12 @@ def ask_of(
     if health is None:
         return None, ""
     if health.of_task and metadata is not None:
-
-        def name() -> str:
-            return place.container or (metadata.own_name() if place.is_within else "")
-
         asked = TaskHealth(
-            metadata, container=name, port=place.port, is_followed=not place.host_port
+            metadata,
+            port=place.port,
+            container=place.container,
+            is_within=place.is_within,
+            maps=not place.host_port,
         )
         return asked, task_health.HINT
     return (ask_path(health.path) if health.path else ask_port), OWN_HINT
@@ -208,11 +212,14 @@ def heed_notices(
     watch = NoticeWatch(metadata, heed=registration.retire, wait=registration.wait_leaving)
 
     def work() -> None:
-        with suppress(MetadataUnavailable):
-            if task is not None and task.lately().is_on_fargate:
-                log.info("SPOT_NOTICE: on Fargate SIGTERM is the notice; there is nobody to ask")
+        # whoever looks for the address asks the agent; nobody else has to
+        while task is not None and task.last is None:
+            if registration.wait_leaving(LAST_LOOK_S):
                 return
-        watch.run()
+        if task is not None and task.last is not None and task.last.is_on_fargate:
+            log.info("SPOT_NOTICE: on Fargate SIGTERM is the notice; there is nobody to ask")
+        else:
+            watch.run()
 
     threading.Thread(target=work, name="notices", daemon=True).start()
 

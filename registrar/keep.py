@@ -44,7 +44,7 @@ JITTER = 0.1
 """Part of a pause by which it varies, so that those who started together drift apart."""
 
 RETIRING_S = 1.0
-"""Between two looks for who serves in our place; it costs etcd a read of one service's keys."""
+"""Between two turns when there is a date to leave by: a turn, and a read of the branch's keys."""
 
 log = logging.getLogger("registrar")
 
@@ -249,7 +249,8 @@ class Keep:
         self._heard_at = self._timing.clock()
         self._backoff_s = RETRY_FIRST_S
         pause_s = self._lasts_s / REFRESHES
-        if self._retirement is not None and self.wished is State.READY:
+        retirement = self._retirement
+        if retirement is not None and retirement.by is not None and self.wished is State.READY:
             pause_s = min(pause_s, RETIRING_S)
         return max(0.0, self._vary(pause_s) - (self._timing.clock() - started_at))
 
@@ -360,7 +361,8 @@ class Keep:
                 log.warning("%s; going on as it was", fault, extra=self._words())
         else:
             self._lost.forget()
-        self._looks_around = False
+        finally:
+            self._looks_around = False
         self._timing.ring()
 
     def _move(self) -> bool:

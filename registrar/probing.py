@@ -24,11 +24,11 @@ class Answer(NamedTuple):
     """What came of a question.
 
     Attributes:
-        passed: The service may get requests.
+        passed: The service may get requests; None where that is not known.
         words: What it answered, such as ``10.0.0.5:8080 refuses connections``.
     """
 
-    passed: bool
+    passed: bool | None
     words: str
 
 

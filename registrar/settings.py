@@ -38,8 +38,9 @@ from registry.values import (
 Command = TypeVar("Command", bound=Callable[..., object])
 
 TASK_URL, METADATA_FILE = "ECS_CONTAINER_METADATA_URI_V4", "ECS_CONTAINER_METADATA_FILE"
+OLD_TASK_URL = "ECS_CONTAINER_METADATA_URI"
 EC2_URL, EC2_DISABLED = "AWS_EC2_METADATA_SERVICE_ENDPOINT", "AWS_EC2_METADATA_DISABLED"
-SURROUNDINGS = (TASK_URL, METADATA_FILE, EC2_URL, EC2_DISABLED)
+AWS_VARIABLES = (TASK_URL, METADATA_FILE, EC2_URL, OLD_TASK_URL, EC2_DISABLED)
 """What says where AWS tells a container of itself."""
 
 TTL_LEAST_S = 2
@@ -165,7 +166,7 @@ def place_options(command: Command) -> Command:
         option("--container", "the service's container in an ECS task; found by PORT unless given"),
         docker_host_option(),
     )
-    for add in (*map(surrounding, SURROUNDINGS), *reversed(options)):
+    for add in (*map(surrounding, AWS_VARIABLES), *reversed(options)):
         command = add(command)
     return command
 
@@ -260,7 +261,7 @@ def read_place(given: Mapping[str, str]) -> PlaceSettings:
     place = _place(given, Reach(etcd, Keyspace(), "") if etcd else None, problems)
     if not (given["port"] or given["host_port"]):
         problems.note("PORT is not set: the port that the service listens on")
-    if not (given["ip"] or etcd or any(given[name.lower()] for name in SURROUNDINGS[:3])):
+    if not (given["ip"] or etcd or any(given[name.lower()] for name in AWS_VARIABLES[:3])):
         problems.note("neither IP nor REGISTRY_URL is set, so there is nothing to find the ip by")
     problems.settle()
     return place
@@ -308,10 +309,11 @@ def _place(given: Mapping[str, str], reach: Reach | None, problems: Problems) ->
 
 def _surroundings(given: Mapping[str, str], problems: Problems) -> dict[str, Any]:
     """What AWS says of where it is asked."""
-    task, file, ec2, disabled = (given[name.lower()] for name in SURROUNDINGS)
+    task, file, ec2, old, disabled = (given[name.lower()] for name in AWS_VARIABLES)
     ec2_url = problems.read(EC2_URL, ec2 or DEFAULT_ENDPOINT, parse_base, None)
     return {
         "task_url": problems.read(TASK_URL, task, parse_base, None) if task else None,
+        "has_old_agent": bool(old) and not task,
         "metadata_file": file,
         # AWS's own tools take every other word for no
         "ec2_url": None if disabled.lower() == "true" else ec2_url,

@@ -88,6 +88,9 @@ def successor(registrations: Registrations, key: RouteKey, address: Address) -> 
         return None
     ours = ClaimKey(key.branch, key.service)
     for entry in entries.values():
+        if not entry.lease:
+            # nobody keeps that one true
+            continue
         try:
             found, record = keys.parse(entry.key), InstanceRecord.parse(entry.value)
         except ValueError:

@@ -5,6 +5,7 @@ together, so that one run names every bad one; none is replaced by a default in 
 """
 
 import os
+import re
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -21,6 +22,8 @@ from registry.names import service_slug
 
 T = TypeVar("T")
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+_CERTIFICATE = re.compile("-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\\s]+-----END CERTIFICATE-----")
 
 ETCD_PORT = 2379
 """Where etcd listens unless told otherwise (registered with IANA)."""
@@ -229,8 +232,9 @@ def _written_down(text: str) -> str:
     It is in memory, and ends with us: a container's own files may be read-only.
     """
     try:
-        ssl.create_default_context(cadata=text.encode("ascii").decode())
-    except (ssl.SSLError, ValueError):
+        # bundles carry comments in whatever encoding their makers had
+        ssl.create_default_context(cadata="\n".join(_CERTIFICATE.findall(text)) or "none")
+    except ssl.SSLError:
         raise ValueError("holds no certificates (PEM, with its line breaks)") from None
     file = os.memfd_create("registry-ca")
     os.write(file, text.encode())

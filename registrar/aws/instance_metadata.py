@@ -35,7 +35,7 @@ FAILS = frozenset({429, *range(500, 600)})
 """How EC2 says that it is asked too often, or cannot answer now."""
 
 HOP_LIMIT = (
-    "the hop limit of this instance is 1, and an answer needs 2 to get into a container: set"
+    "the hop limit of this instance may be 1, and an answer needs 2 to get into a container: set"
     " HttpPutResponseHopLimit to 2 in the launch template"
 )
 

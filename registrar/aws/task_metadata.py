@@ -50,6 +50,11 @@ class TaskMetadata:
         """Of our own container."""
         return str(self._endpoint.base)
 
+    @property
+    def last(self) -> Task | None:
+        """The task as it was told last; None if it never was."""
+        return self._last
+
     def own(self) -> TaskContainer:
         """The container that we run in.
 

@@ -29,7 +29,9 @@ DYNAMIC_FROM = 32768
 NAME_MAX = 255
 """ECS's own limit."""
 
-SETTLED = frozenset({"RUNNING", "RESOURCES_PROVISIONED", "STOPPED"})
+STOPPED = "STOPPED"
+
+SETTLED = frozenset({"RUNNING", "RESOURCES_PROVISIONED"})
 
 READY = "READY"
 """The metadata file's status when all is in it; the first version has no status at all."""
@@ -40,7 +42,6 @@ class TaskContainer:
     """One container of a task.
 
     Attributes:
-        docker_id: Of the engine's, or of Fargate's.
         mode: Its network mode; empty while that is not known.
         ip: Its own address; empty in host mode, and while it is not known.
         ports: The port of the host for each TCP port inside that is mapped, as far as known.
@@ -52,7 +53,6 @@ class TaskContainer:
     """
 
     name: str
-    docker_id: str = ""
     task_arn: str = ""
     mode: str = ""
     ip: str = ""
@@ -66,7 +66,8 @@ class TaskContainer:
     @property
     def is_settled(self) -> bool:
         """Whether ECS knows all of it that it will know: the ports come when it runs."""
-        return bool(self.mode) and self.known_status in SETTLED
+        is_known = bool(self.mode) and self.known_status in SETTLED
+        return is_known or self.known_status == STOPPED
 
     def tells_port(self, port: int) -> bool:
         """Whether the port of the host is the one that it has now.
@@ -143,7 +144,6 @@ class MetadataFile:
         mode, ip = _network(document)
         container = TaskContainer(
             _name(document, "ContainerName"),
-            _text(document, "ContainerID"),
             _text(document, "TaskARN"),
             mode,
             ip,
@@ -177,7 +177,6 @@ def _container(document: Mapping[str, Any]) -> tuple[TaskContainer, str]:
     exit_code, restarts = health.get("exitCode"), document.get("RestartCount")
     container = TaskContainer(
         _name(document, "Name"),
-        _text(document, "DockerId"),
         _text(labels, "com.amazonaws.ecs.task-arn") if isinstance(labels, Mapping) else "",
         mode,
         ip,

@@ -89,7 +89,7 @@ class Finder:
 def make_sources(
     task: TaskMetadata | None, instance: InstanceMetadata | None
 ) -> tuple[Source, ...]:
-    """All of them, in the order of contract 7."""
+    """All of them, in their order."""
     return (
         Source("IP and HOST_PORT", given.look),
         Source("ECS task metadata", lambda search: ecs.look(search, task)),

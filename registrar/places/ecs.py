@@ -23,6 +23,11 @@ def look(search: Search, metadata: TaskMetadata | None) -> Finding:
         MetadataUnavailable: The agent does not answer, or does not know yet.
         PlaceUnknown: It will never know.
     """
+    if metadata is None and search.settings.has_old_agent:
+        raise MetadataUnavailable(
+            "this is a task of ECS, and its agent is older than 1.39, which told of the port in the"
+            " metadata file alone; update the agent, or set IP and HOST_PORT"
+        )
     if metadata is None:
         search.note("", "not asked: ECS_CONTAINER_METADATA_URI_V4 is not set")
         return Finding()
@@ -82,7 +87,7 @@ def _find(task: Task, port: int, *, name: str, own: Callable[[], str]) -> TaskCo
         raise PlaceUnknown("PORT is not set, so it is not known which port of the host leads here")
     container = find_named(task, name) if name else _mapping(task, port, own=own)
     if port not in container.ports:
-        raise MetadataUnavailable(_unmapped(f"no container {name}", port), may_pass=True)
+        raise MetadataUnavailable(_unmapped(f"no container called {name}", port), may_pass=True)
     if not container.tells_port(port):
         raise PlaceUnknown(explain_restart(container.name))
     return container
@@ -128,12 +133,13 @@ def explain_restart(name: str) -> str:
     """Why the port that ECS tells of a container is not to be believed; a sentence."""
     return (
         f"container {name} was restarted in place, and ECS still tells the port that it had before;"
-        " take its restartPolicy away, so that ECS starts a new task, or map a fixed hostPort"
+        " take its restartPolicy away, so that ECS starts a new task, or map a fixed hostPort below"
+        " 32768"
     )
 
 
 def _unmapped(who: str, port: int) -> str:
     return (
-        f"ECS knows of {who} yet that maps port {port}; is there a port mapping with"
-        f" containerPort {port} in the task definition?"
+        f"{who} maps port {port} yet, by what ECS knows; is there a port mapping with containerPort"
+        f" {port} in the task definition?"
     )

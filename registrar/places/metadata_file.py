@@ -53,7 +53,9 @@ def _judge(found: MetadataFile, search: Search) -> Finding:
         return Finding(container.ip, settings.port, Reached.AT_ITS_OWN)
     if container.mode == HOST:
         return Finding(found.host_ip, settings.port, Reached.BY_THE_HOST)
-    is_ours = settings.container in {"", container.name}
+    # who has task metadata, and no answer from there, may have been restarted: the file has the
+    # port of the first start for ever, and does not say so
+    is_ours = settings.container in {"", container.name} and settings.task_url is None
     port = container.ports.get(settings.port, 0) if is_ours else 0
     return Finding(found.host_ip, port, Reached.THROUGH_THE_HOST)
 

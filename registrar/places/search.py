@@ -31,6 +31,7 @@ class PlaceSettings:
         container: The service's, by its name in the task; empty for the one that maps its port.
         is_within: The service runs in our own container.
         task_url: Of ECS task metadata; None outside of ECS.
+        has_old_agent: This is a task of ECS that has only older metadata.
         metadata_file: ECS's file about our own container; empty if there is none.
         ec2_url: Of EC2 instance metadata; None where that is not to be asked.
         is_on_ec2: Somebody said so, by naming the endpoint.
@@ -44,6 +45,7 @@ class PlaceSettings:
     container: str = ""
     is_within: bool = False
     task_url: Base | None = None
+    has_old_agent: bool = False
     metadata_file: str = ""
     ec2_url: Base | None = None
     is_on_ec2: bool = False

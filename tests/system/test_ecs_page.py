@@ -96,7 +96,7 @@ def nobody_listens(aws: MetadataServer) -> Mapping[str, str]:
 
 
 SITUATIONS: Mapping[str, Arrange] = {
-    "ECS knows of no container (": unmapped,
+    "no container (…) maps port": unmapped,
     "CONTAINER is 'api'": lambda _: {"CONTAINER": "api"},
     "containers …, … all map": two_that_map,
     "container … maps port": one_still_starts,
@@ -120,6 +120,12 @@ SITUATIONS: Mapping[str, Arrange] = {
     "not healthy for … s: ECS says": unhealthy,
     "not healthy for … s: … refuses": nobody_listens,
     "no connection to etcd at": lambda _: {"REGISTRY_URL": f"http://127.0.0.1:{free_ports(1)[0]}"},
+    "the host '…' of REGISTRY_URL": lambda _: {
+        "REGISTRY_URL": "http://etcd.invalid:2379",
+        "ECS_CONTAINER_METADATA_URI_V4": "",
+        "AWS_EC2_METADATA_SERVICE_ENDPOINT": "",
+    },
+    "REGISTRY_CA_TEXT holds": lambda _: {"REGISTRY_CA_TEXT": "ca.pem"},
     "leaving may take": lambda _: {"RELEASE_TIMEOUT": "40"},
 }
 """What each row begins with (an ellipsis for anything), and how it comes about."""

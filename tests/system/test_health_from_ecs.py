@@ -217,7 +217,7 @@ def test_where_nobody_defined_a_check_the_log_says_so_after_ten_seconds(
     with MetadataServer() as aws:
         del service_of(aws)["Health"]
         metadata = TaskMetadata(parse_base(aws.task_url))
-        ask = TaskHealth(metadata, container=lambda: "", port=PORT, is_followed=True)
+        ask = TaskHealth(metadata, port=PORT, container="", is_within=False, maps=True)
 
         class Followed(test_health.Stage):
             def _ask(self, address: Address, *, within_s: float) -> Answer:
@@ -238,42 +238,16 @@ def test_where_nobody_defined_a_check_the_log_says_so_after_ten_seconds(
     )
 
 
-def test_a_container_that_is_restarted_at_another_port_is_registered_there(stage: Stage) -> None:
-    """Whether it was ill for a while, was well again before anybody looked, or ECS is not asked."""
-    slow, quick, asked = (stage.aws() for _ in range(3))
-    ending = stage.running.enter_context(ExitStack())
-    first, second = ending.enter_context(Origin()), stage.running.enter_context(Origin())
-    map_port(asked, first.port)
-    by_ecs = [stage.start(aws) for aws in (slow, quick)]
-    by_port = stage.start(asked, HEALTH_ECS="off", HEALTH_INTERVAL="0.5")
-    for one in (*by_ecs, by_port):
-        one.wait_state(State.READY)
+def test_a_container_that_was_restarted_in_place_gets_no_more_requests(stage: Stage) -> None:
+    """Its port is another one, and ECS goes on telling the first."""
+    aws = stage.aws()
+    one = stage.start(aws)
+    one.wait_state(State.READY)
 
-    slow.set_health("web", "UNKNOWN")
-    map_port(slow, 50000)
-    map_port(quick, 50000)
-    ending.close()
-    map_port(asked, second.port)
-    by_ecs[0].wait_state(State.STARTING)
-    slow.set_health("web", "HEALTHY")
+    service_of(aws)["RestartCount"] = 1
 
-    def are_moved() -> bool:
-        ports = (50000, 50000, second.port)
-        records = [one.record() for one in (*by_ecs, by_port)]
-        return all(
-            record is not None and (record.address.port, record.state) == (port, State.READY)
-            for record, port in zip(records, ports, strict=True)
-        )
-
-    wait_until(are_moved, within_s=SLOW_S)
-    for one in by_ecs:
-        # as soon as the port is another one it gets no requests at the old one
-        assert one.written()[0] == (40000, State.READY)
-        assert one.written()[-2:] == [(50000, State.STARTING), (50000, State.READY)]
-        assert (40000, State.READY) not in one.written()[1:]
-        assert f"we are at {IP}:50000 now" in one.registrar.log
-        assert is_within_share(one.aws.task_requests)
-    assert is_within_share(asked.task_requests)
+    one.wait_state(State.STARTING)
+    assert "container web was restarted in place, and its port is not known" in one.registrar.log
 
 
 TWO_WAYS = "HEALTH_ECS is on, and HEALTH_PATH or HEALTH_ADDRESS is set; choose one of them"
@@ -298,7 +272,7 @@ NO_TASK = (
         ({"HEALTH_ADDRESS": "127.0.0.1:80"}, TWO_WAYS),
         ({"HEALTH_INTERVAL": "1"}, TOO_OFTEN),
         ({"HEALTH_FAILURES": "5"}, COUNTED),
-        ({"HEALTH_PASSES": "1"}, COUNTED),
+        ({"HEALTH_PASSES": "5"}, COUNTED),
         ({"ECS_CONTAINER_METADATA_URI_V4": ""}, NO_TASK),
     ],
     ids=["a path", "an address", "too often", "failures", "passes", "no task"],

@@ -610,11 +610,11 @@ def _slow(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Outcome]:
     [
         (
             "ports never",
-            "yet that maps port 8080; is there a port mapping with containerPort 8080 in the task",
+            "maps port 8080 yet, by what ECS knows; is there a port mapping with containerPort",
         ),
-        ("host port 0", "ECS knows of no container (web, registrar) yet that maps port 8080"),
+        ("host port 0", "no container (web, registrar) maps port 8080 yet"),
         ("no such container", "CONTAINER is 'nope', and ECS knows of these in the task: web, regi"),
-        ("container without the port", "ECS knows of no container registrar yet that maps port"),
+        ("container without the port", "no container called registrar maps port"),
         ("another port", "is there a port mapping with containerPort 9999 in the task definition?"),
         ("limited", "/task answered 429: the tasks of this instance ask too often together"),
         ("broken", "/task answered 500: the agent has a fault of its own"),
@@ -652,7 +652,7 @@ def test_a_url_that_the_agent_does_not_know_is_not_waited_for_in_vain(
     [
         (
             "hop1",
-            "the hop limit of this instance is 1, and an answer needs 2 to get into a container",
+            "the hop limit of this instance may be 1, and an answer needs 2 to get into a",
         ),
         ("throttled", "answered 503: asked too often by all of this instance, or failing"),
         ("too slow", "/latest/api/token: no answer within 1 s"),
@@ -698,11 +698,14 @@ def test_in_the_hosts_network_ec2_is_not_needed(slow: dict[str, Outcome]) -> Non
     assert "HttpPutResponseHopLimit" in outcome.said.steps[EC2]
 
 
-def test_the_file_makes_up_for_an_agent_that_is_silent(slow: dict[str, Outcome]) -> None:
+def test_the_port_of_the_file_is_not_believed_while_the_agent_is_silent(
+    slow: dict[str, Outcome],
+) -> None:
+    """It is that of the first start, and does not say whether there was another one."""
     outcome = slow["silent agent, file ready"]
 
-    assert outcome.said.address == "10.0.3.17:32769"
-    assert "no answer within 1 s" in outcome.said.steps[ECS]
+    assert (outcome.said.code, outcome.said.address) == (69, "")
+    assert "/task: no answer within 1 s" in outcome.said.err
 
 
 @pytest.mark.parametrize(
@@ -735,3 +738,17 @@ def test_a_file_that_does_not_say_it_is_told_and_nothing_is_guessed(
     slow: dict[str, Outcome], name: str, words: str
 ) -> None:
     slow[name].check_unknown(words)
+
+
+def test_a_task_of_an_agent_that_is_too_old_is_not_guessed() -> None:
+    environ = {
+        "PATH": os.environ["PATH"],
+        "REGISTRY_URL": "http://127.0.0.1:2379",
+        "PORT": "8080",
+        "ECS_CONTAINER_METADATA_URI": "http://169.254.170.2/v3/an-id",
+    }
+
+    said = run_once(["where"], environ)
+
+    assert said.returncode == 69
+    assert "its agent is older than 1.39" in said.stderr

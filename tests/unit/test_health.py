@@ -355,44 +355,6 @@ def test_who_does_not_get_well_is_told_with_the_hint_after_ten_seconds(
     assert told == [text]
 
 
-def test_who_does_not_get_well_looks_where_it_is_every_five_seconds() -> None:
-    """Its container was restarted, and the host leads to it by another port now."""
-    stage = Stage()
-    elsewhere = Address(ADDRESS.ip, 8081)
-    with running(stage):
-        stage.gate.begin()
-        wait_until(lambda: len(stage.asked) > 3)
-        assert stage.looks == 1
-        stage.passed_s = 5.0
-        wait_until(lambda: stage.looks == 2)
-        stage.address = elsewhere
-        count = len(stage.asked)
-        wait_until(lambda: len(stage.asked) > count + 3)
-        assert stage.looks == 2
-        stage.passed_s = 10.0
-        wait_until(lambda: elsewhere in stage.asked)
-        assert stage.state() is State.STARTING
-        stage.answer = WELL
-        wait_until(lambda: stage.state() is State.READY)
-
-    assert ready_at(stage) == {elsewhere}
-
-
-def test_whoever_fails_once_looks_where_it_is_and_stays_in_rotation() -> None:
-    stage = Stage(HealthSettings(interval_s=0.01, failures=1000), answer=WELL)
-    elsewhere = Address(ADDRESS.ip, 8081)
-    with running(stage):
-        stage.gate.begin()
-        wait_until(lambda: stage.state() is State.READY)
-        stage.passed_s = 5.0
-        stage.address, stage.answer = elsewhere, ILL
-        wait_until(lambda: elsewhere in stage.asked)
-
-    record = stage.record()
-    assert record is not None
-    assert (record.address, record.state) == (elsewhere, State.READY)
-
-
 def test_who_is_well_does_not_look_where_it_is() -> None:
     stage = Stage(answer=WELL)
     with running(stage):
@@ -415,7 +377,9 @@ def ready_at(stage: Stage) -> set[Address]:
 def test_who_has_retired_is_not_brought_back_by_its_health() -> None:
     stage = Stage(answer=WELL)
     other = InstanceRecord(Address("10.0.0.6", 8080), State.READY)
-    stage.store.write(KEYS.raw(RouteKey("main", "web", "i2")), other.dump())
+    stage.store.write(
+        KEYS.raw(RouteKey("main", "web", "i2")), other.dump(), lease=stage.store.grant(60).id
+    )
 
     def is_asked_again() -> bool:
         return len(stage.asked) > count + 4

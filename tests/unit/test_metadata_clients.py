@@ -467,6 +467,8 @@ def test_an_instance_is_named_after_its_task_and_the_container_that_serves(
 
     assert instance_id_of(metadata, "web") == f"{TASK_ID}-web"
     assert instance_id_of(metadata, "") == f"{TASK_ID}-registrar"
+    # what stands before the last hyphen is the task's, whatever its containers are called
+    assert instance_id_of(metadata, "shop-web") == f"{TASK_ID}-shop_web"
     # a registrar that starts anew is the same
     assert instance_id_of(tasks(aws, time), "web") == f"{TASK_ID}-web"
 

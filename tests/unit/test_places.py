@@ -431,7 +431,9 @@ def test_the_container_that_is_named_is_meant() -> None:
 
     assert read(document, name="web").port == 32769
     assert read(document, name="admin").port == 40000
-    with pytest.raises(MetadataUnavailable, match="no container registrar yet that maps port 8080"):
+    with pytest.raises(
+        MetadataUnavailable, match="no container called registrar maps port 8080 yet"
+    ):
         read(document, name="registrar")
     with pytest.raises(
         MetadataUnavailable, match=r"CONTAINER is 'nope', and ECS.*: web, registrar"
@@ -463,7 +465,7 @@ def test_the_ports_of_one_are_not_taken_while_another_is_being_started() -> None
     assert caught.value.may_pass
     # who is named is not mistaken
     assert read(document, name="admin").port == 40000
-    with pytest.raises(MetadataUnavailable, match="no container web yet"):
+    with pytest.raises(MetadataUnavailable, match="no container called web maps"):
         read(document, name="web")
 
 

@@ -11,7 +11,6 @@ from registrar.aws.task_health import TaskHealth, choose, judge
 from registrar.aws.task_metadata import TaskMetadata
 from registrar.aws.tasks import Task, TaskContainer
 from registrar.probing import Answer
-from registry.faults import MetadataUnavailable
 from registry.records import Address
 from tests.fakes.metadata import MetadataServer
 from tests.fakes.spare_time import SpareTime
@@ -32,10 +31,15 @@ def _time() -> SpareTime:
 
 
 def health_of(
-    aws: MetadataServer, time: SpareTime, *, container: str = "", is_followed: bool = True
+    aws: MetadataServer,
+    time: SpareTime,
+    *,
+    container: str = "",
+    is_within: bool = False,
+    maps: bool = True,
 ) -> TaskHealth:
     metadata = TaskMetadata(parse_base(aws.task_url), clock=time.clock, sleep=time.wait)
-    return TaskHealth(metadata, container=lambda: container, port=8080, is_followed=is_followed)
+    return TaskHealth(metadata, port=8080, container=container, is_within=is_within, maps=maps)
 
 
 def ask(health: TaskHealth) -> Answer:
@@ -82,7 +86,7 @@ def test_the_container_that_is_meant_is_asked_about(
             False,
             "ECS says that container web is UNHEALTHY (exit code 7)",
         ),
-        (TaskContainer("web", health="UNKNOWN"), False, "ECS says that container web is UNKNOWN"),
+        (TaskContainer("web", health="UNKNOWN"), None, "ECS says that container web is UNKNOWN"),
         (TaskContainer("web"), False, "ECS knows of no health check of container web"),
         # a check that has an exit code of before
         (
@@ -100,11 +104,11 @@ def test_the_container_that_is_meant_is_asked_about(
             False,
             "ECS says that container web is being stopped",
         ),
-        (None, False, "ECS does not tell which container is the service's"),
+        (None, None, "ECS does not tell which container is the service's"),
     ],
 )
 def test_a_container_gets_requests_when_its_check_says_so(
-    container: TaskContainer | None, passed: bool, words: str
+    container: TaskContainer | None, passed: bool | None, words: str
 ) -> None:
     assert judge(container) == Answer(passed=passed, words=words)
 
@@ -121,20 +125,24 @@ def test_no_word_but_one_lets_requests_in(
         desired_status=desired,
     )
 
-    assert judge(container).passed == (health == "HEALTHY" and "STOPPED" not in {known, desired})
+    is_healthy = health == "HEALTHY" and "STOPPED" not in {known, desired}
+    assert (judge(container).passed is True) == is_healthy
 
 
 def test_ecs_is_believed_as_it_changes_its_mind(aws: MetadataServer, time: SpareTime) -> None:
     health = health_of(aws, time)
-    seen: list[bool] = []
+    seen: list[bool | None] = []
 
     for status in ("UNKNOWN", "HEALTHY", "UNHEALTHY", "HEALTHY"):
         aws.set_health("web", status)
         seen.append(ask(health).passed)
         time.freeze(5)
 
-    assert seen == [False, True, False, True]
-    assert [one.path.rpartition("/")[2] for one in aws.requests] == ["task"] * 4
+    assert seen == [None, True, False, True]
+    # our own name is asked once: our own check is not the service's
+    own = aws.task_id
+    asked = [one.path.rpartition("/")[2] for one in aws.requests]
+    assert asked == [own, *["task"] * 4]
 
 
 def test_a_task_that_is_to_stop_gets_no_more_requests(aws: MetadataServer, time: SpareTime) -> None:
@@ -146,37 +154,15 @@ def test_a_task_that_is_to_stop_gets_no_more_requests(aws: MetadataServer, time:
     assert not ask(health).passed
 
 
-@pytest.mark.parametrize("was", ["HEALTHY", "UNHEALTHY"])
-def test_while_the_agent_is_away_its_last_word_holds(
-    aws: MetadataServer, time: SpareTime, was: str
-) -> None:
-    health = health_of(aws, time)
-    aws.set_health("web", was)
-    before = ask(health)
-    aws.task_mode = "broken"
-
-    away = ask(health)
-
-    assert away.passed == before.passed == (was == "HEALTHY")
-    assert away.words.startswith("its health is not known: GET http://127.0.0.1:")
-
-
-def test_who_was_never_healthy_is_not_taken_for_it(aws: MetadataServer, time: SpareTime) -> None:
-    aws.task_mode = "broken"
-
-    assert not ask(health_of(aws, time)).passed
-
-
-def test_a_name_that_is_not_known_yet_is_no_word_about_health(
+def test_an_agent_that_is_away_says_nothing_of_the_service(
     aws: MetadataServer, time: SpareTime
 ) -> None:
-    def name() -> str:
-        raise MetadataUnavailable("not now", may_pass=True)
+    aws.task_mode = "broken"
 
-    metadata = TaskMetadata(parse_base(aws.task_url), clock=time.clock, sleep=time.wait)
-    health = TaskHealth(metadata, container=name, port=8080, is_followed=True)
+    away = ask(health_of(aws, time))
 
-    assert ask(health) == Answer(passed=False, words="its health is not known: not now")
+    assert away.passed is None
+    assert away.words.startswith("its health is not known: GET http://127.0.0.1:")
 
 
 def test_asked_more_often_than_its_share_the_agent_is_not_asked_again(
@@ -191,20 +177,26 @@ def test_asked_more_often_than_its_share_the_agent_is_not_asked_again(
     assert time.now_s == 0
 
 
-def test_a_container_that_was_restarted_at_another_port_is_not_healthy_at_the_old_one(
+def test_a_container_that_was_restarted_in_place_is_not_healthy_at_a_port_of_before(
     aws: MetadataServer, time: SpareTime
 ) -> None:
-    followed, said = health_of(aws, time), health_of(aws, time, is_followed=False)
-    for mapping in aws.own_document["Ports"]:
-        mapping["HostPort"] = 32800
+    aws.task_document["Containers"][0]["RestartCount"] = 1
 
-    answer = ask(followed)
+    answer = ask(health_of(aws, time, container="web"))
 
     assert answer == Answer(
-        passed=False, words="port 8080 of container web is 32800 of the host by now"
+        passed=False, words="container web was restarted in place, and its port is not known"
     )
     # somebody has said HOST_PORT, and knows better
-    assert ask(said).passed
+    assert ask(health_of(aws, time, container="web", maps=False)).passed
+
+
+def test_the_registrars_own_check_is_not_the_services(aws: MetadataServer, time: SpareTime) -> None:
+    aws.play("tmds-v4-task-fargate.json", own_name="registrar")
+    aws.set_health("registrar", "HEALTHY")
+
+    assert ask(health_of(aws, time)).passed is None
+    assert ask(health_of(aws, time, is_within=True)).passed
 
 
 def test_of_two_the_one_that_is_named_is_asked_about(aws: MetadataServer, time: SpareTime) -> None:
