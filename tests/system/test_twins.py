@@ -140,8 +140,8 @@ def test_of_two_branches_at_one_address_the_later_one_has_it_until_it_leaves(
         wait_answered(frontend, "earlier", "shared")
         with sidecar(place, "later", origin) as later:
             wait_answered(frontend, "later", "shared")
-            # what answers there now is another branch's
-            assert frontend.ask("earlier.localhost").status == 503
+            # what answers there now is another branch's; a worker that retires may not know it yet
+            wait_until(lambda: frontend.ask("earlier.localhost").status == 503)
             reason = f"address {origin.address} was registered later by branch 'later'"
             # a frontend reports what it serves already
             wait_until(lambda: reasons(frontend, "earlier") == [reason])
