@@ -55,6 +55,7 @@ class Stack(NamedTuple):
         given: Values of parameters; the others have their defaults.
         made: What resources are called once they are there: their ``Ref``, or ``Name.Attribute``.
         exports: What other stacks have exported.
+        stored: What Systems Manager's parameters hold.
     """
 
     template: Mapping[str, Any]
@@ -62,12 +63,14 @@ class Stack(NamedTuple):
     given: Mapping[str, str]
     made: Mapping[str, str]
     exports: Mapping[str, str]
+    stored: Mapping[str, str]
 
     def render(self, node: Any) -> Any:
         """What CloudFormation makes of a part of the template.
 
         Raises:
-            KeyError: It names a parameter without a value, or an export that is not there.
+            KeyError: It names a parameter without a value, or an export or a parameter of Systems
+                Manager that is not there.
         """
         if isinstance(node, list):
             return [value for value in map(self.render, node) if value is not NOTHING]
@@ -96,6 +99,15 @@ class Stack(NamedTuple):
             self.render(output["Export"]["Name"]): self.render(output["Value"]) for output in found
         }
 
+    def keeps(self) -> dict[str, str]:
+        """What it puts into Systems Manager's parameters."""
+        found = (
+            self.properties(name)
+            for name, resource in self.template["Resources"].items()
+            if resource["Type"] == "AWS::SSM::Parameter"
+        )
+        return {one["Name"]: one["Value"] for one in found}
+
     def _judge(self, condition: Mapping[str, Any]) -> bool:
         ((name, argument),) = condition.items()
         if name == "Fn::Equals":
@@ -123,7 +135,9 @@ class Stack(NamedTuple):
         if parameter is None:
             return self.made.get(name, f"{self.name}-{name}")
         value = self.given[name] if name in self.given else parameter["Default"]
-        if parameter["Type"].startswith("List<") or parameter["Type"] == "CommaDelimitedList":
+        if parameter["Type"].startswith("AWS::SSM::Parameter::Value<"):
+            value = self.stored[value]
+        if "List<" in parameter["Type"] or parameter["Type"] == "CommaDelimitedList":
             return str(value).split(",")
         return value
 
@@ -167,6 +181,13 @@ FUNCTIONS: dict[str, Callable[[Stack, Any], Any]] = {
 }
 
 
+MACHINE_IMAGES = {
+    "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-x86_64": "ami-0a1b2c3d",
+    "/aws/service/ecs/optimized-ami/amazon-linux-2023/recommended/image_id": "ami-4e5f6a7b",
+}
+"""Those that AWS itself keeps in Systems Manager."""
+
+
 def frontend_stack(**given: str) -> Stack:
     """``frontend.yaml`` with a value for whatever has no default."""
     needed = {
@@ -180,9 +201,9 @@ def frontend_stack(**given: str) -> Stack:
         "ValidationZone": "Z0PUBLIC",
         "FrontendImage": f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/branchfront/frontend:1",
         "CertificateSecret": f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:etcd-a1b2c3",
-        "MachineImage": "ami-0a1b2c3d",
     }
-    return Stack(read_template("frontend.yaml"), "branchfront", needed | given, {}, {})
+    template = read_template("frontend.yaml")
+    return Stack(template, "branchfront", needed | given, {}, {}, MACHINE_IMAGES)
 
 
 def cluster_stack(**given: str) -> Stack:
@@ -190,11 +211,11 @@ def cluster_stack(**given: str) -> Stack:
     needed = {
         "Subnets": "subnet-a,subnet-b",
         "RegistrarImage": "registrar:1",
-        "MachineImage": "ami-0a1b2c3d",
+        "FrontendImage": "frontend:1",
     }
     exports = frontend_stack().outputs()
     template = read_template("cluster.yaml")
-    return Stack(template, "branchfront-cluster", needed | given, {}, exports)
+    return Stack(template, "branchfront-cluster", needed | given, {}, exports, MACHINE_IMAGES)
 
 
 def service_stack(**given: str) -> Stack:
@@ -204,9 +225,10 @@ def service_stack(**given: str) -> Stack:
         "Branch": "feature/login",
         "Image": "web:1",
     }
-    exports = frontend_stack().outputs() | cluster_stack().outputs()
+    cluster = cluster_stack()
+    exports = frontend_stack().outputs() | cluster.outputs()
     template = read_template("service.yaml")
-    return Stack(template, "feature-login-web", needed | given, {}, exports)
+    return Stack(template, "feature-login-web", needed | given, {}, exports, cluster.keeps())
 
 
 def user_data(stack: Stack, launch_template: str) -> str:

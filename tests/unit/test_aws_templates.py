@@ -262,7 +262,9 @@ def test_a_task_may_nothing_and_only_ecs_reads_the_registrar_s_password() -> Non
     exports = frontend_stack().outputs()
     assert execution["secretsmanager:GetSecretValue"] == {exports["branchfront-RegistrarSecret"]}
     assert execution["ssm:GetParameters"] == {exports["branchfront-CaParameter"]}
-    for role in ("ExecutionRole", "TaskRole", "ExecTaskRole"):
+    operator = allowed(stack, "OperatorExecutionRole")
+    assert operator["secretsmanager:GetSecretValue"] == {exports["branchfront-OperatorSecret"]}
+    for role in ("ExecutionRole", "OperatorExecutionRole", "TaskRole", "ExecTaskRole"):
         (trust,) = stack.properties(role)["AssumeRolePolicyDocument"]["Statement"]
         assert trust["Principal"] == {"Service": "ecs-tasks.amazonaws.com"}
         assert trust["Condition"]["StringEquals"] == {"aws:SourceAccount": ACCOUNT}
@@ -286,7 +288,8 @@ def test_a_frontend_reads_its_own_password_alone() -> None:
 
 
 def test_etcd_s_machines_take_their_volumes_and_no_others() -> None:
-    resources = allowed(frontend_stack(), "EtcdRole")["ec2:AttachVolume"]
+    rights = allowed(frontend_stack(), "EtcdRole")
+    resources = rights["ec2:AttachVolume"]
     kinds = sorted(arn.rpartition(":")[2].partition("/")[0] for arn in resources)
     assert kinds == ["instance"] + ["network-interface"] * 3 + ["volume"] * 3
     statement = next(
@@ -299,6 +302,9 @@ def test_etcd_s_machines_take_their_volumes_and_no_others() -> None:
     assert statement["Condition"] == {
         "StringEquals": {"aws:ResourceTag/branchfront:stack": "branchfront"}
     }
+    # saved, and fetched to be restored
+    for action in ("s3:PutObject", "s3:GetObject"):
+        assert rights[action] == {"branchfront-Backups-Arn/etcd/*"}
 
 
 def test_machines_do_not_start_before_they_may_what_they_need() -> None:
@@ -353,7 +359,9 @@ def test_services_read_what_the_cluster_keeps_for_them() -> None:
         for found in parameters.values()
         if found["Type"].startswith("AWS::SSM::Parameter::Value<")
     }
-    assert read == cluster_stack().keeps().keys()
+    assert read == cluster_stack().keeps().keys() - {
+        "/branchfront/branchfront-cluster/operator-network"
+    }
     _, beside = containers()
     assert beside["Image"] == "registrar:1"
 
@@ -420,7 +428,7 @@ def test_scripts_are_ones_that_a_shell_can_read(stack: Any, name: str, tmp_path:
         subprocess.run([BASH, "-n", str(files[-1])], check=True, timeout=20)
     if shutil.which("shellcheck") is None:
         pytest.skip("no shellcheck: only bash -n")
-    command = ["shellcheck", str(AWS / "certificates.sh"), *map(str, files)]
+    command = ["shellcheck", *map(str, [*AWS.glob("*.sh"), *files])]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
     assert done.stdout == ""
 
@@ -436,6 +444,22 @@ def test_every_machine_wants_tokens_and_has_an_encrypted_disk(stack: Any, name: 
         data = stack(MetadataHopLimit="1").properties(name)["LaunchTemplateData"]
         assert data["MetadataOptions"]["HttpPutResponseHopLimit"] == "1"
     assert all(device["Ebs"]["Encrypted"] is True for device in data["BlockDeviceMappings"])
+
+
+@pytest.mark.parametrize("name", ["EtcdLaunchTemplate", "FrontendLaunchTemplate"])
+def test_a_machine_that_cannot_be_set_up_makes_room_for_another(name: str, tmp_path: Path) -> None:
+    for program, text in (("dnf", "exit 1"), ("systemctl", 'echo "systemctl $*"')):
+        (tmp_path / program).write_text(f"#!/bin/bash\n{text}\n")
+        (tmp_path / program).chmod(0o755)
+    done = subprocess.run(
+        [BASH, "-c", user_data(frontend_stack(), name)],
+        env={"PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=20,
+    )
+    assert (done.stdout, done.returncode) == ("systemctl poweroff\n", 1)
 
 
 @pytest.mark.parametrize(
@@ -552,6 +576,8 @@ def test_the_registrar_is_told_what_it_knows(way: dict[str, str]) -> None:
     # the registrar refuses both
     assert not ("HEALTH_ECS" in environ and "HEALTH_PATH" in environ)
     assert environ["CONTAINER"] == "service"
+    # whom EC2 may take an instance from; ECS may not have another place for it in time
+    assert environ["SPOT_NOTICE"] == ("on" if way["RunsOn"] == "ec2" else "off")
 
 
 def test_a_branch_s_name_is_handed_on_as_it_is() -> None:
@@ -747,6 +773,90 @@ def test_instances_are_replaced_before_spot_takes_them() -> None:
     assert "DesiredCapacity" not in group
 
 
+# ---- What people say to etcd ---------------------------------------------------------------------
+
+ANSWERS = """#!/bin/sh
+printf '%s\\n' "$1 $2" >>"$SAID"
+for last; do [ "$before" = --overrides ] && printf %s "$last" >"$SAID.overrides"; before=$last; done
+case "$1 $2 $*" in
+"cloudformation describe-stacks "*) echo "$*" | sed "s/.*OutputKey=='\\([A-Za-z]*\\)'.*/the-\\1/" ;;
+"ssm get-parameter "*) echo the-network ;;
+"ecs run-task "*) echo "$TASK" ;;
+"ecs describe-tasks "*exitCode*) echo "$CODE" ;;
+"ecs describe-tasks "*) echo "CannotPullContainerError: no such image" ;;
+"logs get-log-events "*"--log-stream-name operator/operator/f1"*) printf 'one\\ntwo\\n' ;;
+esac
+"""
+"""The AWS CLI, as far as the script needs it."""
+
+ARN = f"arn:aws:ecs:{REGION}:{ACCOUNT}:task/cluster/f1"
+
+
+def operate(folder: Path, *words: str, task: str = ARN, code: str = "0") -> Any:
+    (folder / "aws").write_text(ANSWERS)
+    (folder / "aws").chmod(0o755)
+    environ = {
+        "PATH": f"{folder}:/usr/bin:/bin",
+        "SAID": str(folder / "said"),
+        "TASK": task,
+        "CODE": code,
+    }
+    command = [str(AWS / "operator.sh"), "branchfront-cluster", *words]
+    return subprocess.run(
+        command, env=environ, capture_output=True, text=True, check=False, timeout=20
+    )
+
+
+def test_a_command_is_given_to_etcd_word_by_word(tmp_path: Path) -> None:
+    words = ["registrar", "remove", 'a "b\\c" $d', "x y"]
+    done = operate(tmp_path, *words, code="69")
+    assert (done.stdout, done.stderr, done.returncode) == ("one\ntwo\n", "", 69)
+    overrides = json.loads((tmp_path / "said.overrides").read_text())
+    assert overrides == {"containerOverrides": [{"name": "operator", "command": words}]}
+    stack = cluster_stack()
+    (container,) = stack.properties("Operator")["ContainerDefinitions"]
+    assert container["Name"] == "operator"
+    network = stack.keeps()["/branchfront/branchfront-cluster/operator-network"]
+    asked = {"taskDefinition": "x", "overrides": overrides, "networkConfiguration": network}
+    asked["networkConfiguration"] = json.loads(network)
+    assert complaints("ecs", "RunTask", asked) == ""
+    assert asked["networkConfiguration"]["awsvpcConfiguration"] == {
+        "subnets": ["subnet-a", "subnet-b"],
+        "securityGroups": ["branchfront-RegistryClientSecurityGroup"],
+    }
+    assert {"Cluster", "Operator", "ServiceLogs"} <= stack.template["Outputs"].keys()
+
+
+@pytest.mark.parametrize(
+    ("words", "answers", "code", "said"),
+    [
+        (["registrar"], {"task": "None"}, 69, "no room"),
+        (["registrar"], {"code": "None"}, 69, "CannotPullContainerError: no such image"),
+        ([], {}, 64, "name the stack"),
+    ],
+)
+def test_a_command_that_was_not_run_is_not_taken_for_one_that_was(
+    words: list[str], answers: dict[str, str], code: int, said: str, tmp_path: Path
+) -> None:
+    done = operate(tmp_path, *words, **answers)
+    assert (done.stdout, done.returncode) == ("", code)
+    assert said in done.stderr
+
+
+def test_ecs_and_our_programs_know_all_that_the_operator_s_task_says() -> None:
+    task = cluster_stack().properties("Operator")
+    assert complaints("ecs", "RegisterTaskDefinition", task) == ""
+    (container,) = task["ContainerDefinitions"]
+    given = {one["Name"] for one in container["Environment"] + container["Secrets"]}
+    for command in (
+        registrar.commands["remove"],
+        registrar.commands["list"],
+        regenerator.commands["release"],
+        regenerator.commands["status"],
+    ):
+        assert given <= variables(command)
+
+
 # ---- The page with the commands ------------------------------------------------------------------
 
 
@@ -798,6 +908,42 @@ def test_the_commands_are_ones_that_aws_has() -> None:
                     assert flag.replace("-", "") in known, (command, flag)
             seen += 1
     assert seen > 2
+
+
+def test_a_look_into_a_task_is_one_that_its_containers_know() -> None:
+    text = "\n".join(commands())
+    (overrides,) = re.findall(r"--overrides '(.*?)'", text)
+    (given,) = json.loads(overrides)["containerOverrides"]
+    service, beside = containers()
+    assert given["name"] == beside["Name"]
+    command, *words = given["command"]
+    registrar.commands[command].make_context(command, words)
+    assert re.findall(r"execute-command .*--container (\S+)", text) == [service["Name"]]
+    assert f"$name/{beside['Name']}/" in text
+
+
+def test_the_role_of_ecs_is_there_before_the_cluster() -> None:
+    """In an account that never had ECS a capacity provider fails without it."""
+    text = "\n".join(commands())
+    role = text.index("aws iam create-service-linked-role --aws-service-name ecs.amazonaws.com\n")
+    assert role < text.index("--template-file aws/cluster.yaml")
+
+
+def test_rights_to_deploy_are_ones_that_aws_has() -> None:
+    """By the operations' names: IAM has no list of its actions to look at."""
+    session = botocore.session.get_session()
+    readme = (AWS / "README.md").read_text()
+    table = readme.split("## Who may deploy branches\n")[1].split("\n## ")[0]
+    seen = 0
+    for line in table.splitlines():
+        service = ""
+        for found in re.findall(r"`([a-z0-9]*:?[A-Z][A-Za-z]+)`", line.rpartition(" | ")[2]):
+            service = found.rpartition(":")[0] or service
+            name = found.rpartition(":")[2]
+            if line.startswith("|") and found != "iam:PassRole":
+                assert name in session.get_service_model(service).operation_names, found
+                seen += 1
+    assert seen > 20
 
 
 @pytest.mark.parametrize(
