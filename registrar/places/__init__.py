@@ -8,6 +8,7 @@ are not asked: what they say would be right here, and lead nobody here from else
 file is asked before EC2 because it costs nothing, and cannot be kept from us by a hop limit.
 """
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -27,6 +28,8 @@ from registrar.places.search import (
 from registry.faults import Fault, PlaceUnknown
 
 __all__ = ["Finder", "Finding", "Part", "Place", "PlaceSettings", "Reached", "Search", "Step"]
+
+log = logging.getLogger("registrar")
 
 NOT_NEEDED = "not asked: all is known"
 
@@ -66,6 +69,7 @@ class Finder:
         self.task = TaskMetadata(task, clock=clock, sleep=sleep) if task else None
         self.instance = InstanceMetadata(ec2, clock=clock, sleep=sleep) if ec2 else None
         self._sources = make_sources(self.task, self.instance)
+        self._told: Place | None = None
 
     def find(self) -> Place:
         """Ask until both are known.
@@ -74,7 +78,13 @@ class Finder:
             PlaceUnknown: None of the sources knows the ip, or the port.
             Fault: Of a source that had to know.
         """
-        return self.search(Search(self.settings, clock=self._clock))
+        place = self.search(Search(self.settings, clock=self._clock))
+        if self.task is not None and place != self._told:
+            # in a task nobody can look for themselves
+            self._told = place
+            text = "the address is %s (ip: %s; port: %s)"
+            log.info(text, place.address, place.ip.source, place.port.source)
+        return place
 
     def search(self, search: Search) -> Place:
         """The same, with a record of who was asked.
