@@ -246,7 +246,8 @@ class Keep:
             self._tell(fault)
             return self._pause()
         self._tell(None)
-        self._heard_at = self._timing.clock()
+        # from before the question: whoever is frozen over the answer was silent all the while
+        self._heard_at = started_at
         self._backoff_s = RETRY_FIRST_S
         pause_s = self._lasts_s / REFRESHES
         retirement = self._retirement

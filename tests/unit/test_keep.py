@@ -1,8 +1,10 @@
 """Included: the loop that keeps a registration, on spare time. Excluded: threads, real etcd."""
 
 import random
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
@@ -13,6 +15,7 @@ from registry.keys import ClaimKey, Keyspace, RouteKey
 from registry.names import long_labels, short_labels
 from registry.records import Address, ClaimRecord, InstanceRecord, State
 from registry.registrations import Registered, Registrations
+from registry.transactions import Commit
 from tests.fakes.memory_store import MemoryStore
 from tests.fakes.spare_time import SpareTime
 
@@ -372,6 +375,32 @@ def test_who_was_frozen_takes_its_old_address_from_nobody(
     assert seen == [not is_taken]
     # and has it again as soon as it is free
     assert RAW in stage.store.entries
+
+
+def test_who_was_frozen_over_an_answer_counts_from_before_the_question() -> None:
+    """As a process that is stopped between the answer and the look at the clock."""
+    stage = Stage()
+    keep = stage.keep()
+    other = KEYS.raw(RouteKey("other", "api", "host-2"))
+    commit, is_frozen = stage.store.commit, threading.Event()
+
+    def freeze(*arguments: Any, **named: Any) -> Commit:
+        answer = commit(*arguments, **named)
+        if stage.time.now_s > 20 and not is_frozen.is_set():
+            is_frozen.set()
+            stage.time.freeze(60)
+            stage.store.revoke(keep.held.lease)
+            lease = stage.store.grant(1000).id
+            stage.store.write(other, b"10.0.0.5:8080", lease=lease)
+        return answer
+
+    stage.store.commit = freeze  # type: ignore[method-assign]
+    stage.time.stop_at(150)
+
+    keep.run()
+
+    assert is_frozen.is_set()
+    assert RAW not in stage.store.entries
 
 
 def test_who_cannot_find_out_anew_where_it_is_is_where_it_was() -> None:
