@@ -5,19 +5,26 @@ Every server is a context manager and is gone behind it, stopped or frozen as it
 """
 
 import os
+import secrets
 import signal
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from importlib.resources import files
+from itertools import cycle
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from registry.etcd import Etcd, EtcdSettings
 from registry.faults import Fault, StoreUnreachable
+
+PORTS = range(11_000, 32_768)
+"""From above those that frontends refuse by default, to the kernel's own."""
+
+WORKERS_MOST = 8
 
 READY_S = 20.0
 """An etcd starts in 0.3 s; several at once on two busy cores take longer."""
@@ -36,13 +43,31 @@ def wait_until(claim: Callable[[], object], *, within_s: float = 10.0) -> None:
         time.sleep(0.01)
 
 
+def _own_ports() -> Iterator[int]:
+    """Ports in turn, for ever: below those that the kernel gives to connections that go out.
+
+    One of those may be in use by the time that somebody listens on it. Each worker of a parallel
+    run has a part of its own.
+    """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % WORKERS_MOST
+    part = PORTS[worker::WORKERS_MOST]
+    # another run of the tests on this machine begins somewhere else
+    begin = secrets.randbelow(len(part))
+    return cycle([*part[begin:], *part[:begin]])
+
+
+_PORTS = _own_ports()
+
+
 def free_ports(count: int) -> list[int]:
-    """Ports of loopback that nobody listens on; asked for together, so no two are the same."""
-    with ExitStack() as held:
-        listeners = [held.enter_context(socket.socket()) for _ in range(count)]
-        for listener in listeners:
-            listener.bind(("127.0.0.1", 0))
-        return [listener.getsockname()[1] for listener in listeners]
+    """Ports of loopback that nobody listens on; no two are the same, soon not even later."""
+    found: list[int] = []
+    while len(found) < count:
+        port = next(_PORTS)
+        with socket.socket() as listener, suppress(OSError):
+            listener.bind(("127.0.0.1", port))
+            found.append(port)
+    return found
 
 
 class EtcdServer:
