@@ -31,10 +31,11 @@ from benchmarks.suite import Bench
 from benchmarks.table import Line, Samples, yes_or_no
 from benchmarks.timeline import Seen, Timeline
 from benchmarks.visitors import Visits
-from registrar.keep import JITTER, REFRESHES, RETRY_MOST_S
+from registrar.keep import REFRESHES, RETRY_MOST_S
 from registry.claims import new_labels
 from registry.keys import ClaimKey
 from registry.records import ClaimRecord
+from registry.spread import JITTER
 
 INSTANCES = 2
 """Of each service."""

@@ -33,7 +33,7 @@ from registrar.engine import Engine, Event
 from registrar.entrypoint import ENDING
 from registrar.health import HealthSettings
 from registrar.instance import Surroundings, assemble
-from registrar.listing import align, printable
+from registrar.listing import align
 from registrar.places import PlaceSettings, socket
 from registrar.places.docker import own_id
 from registrar.probing import Answer, Ask, ask_path, ask_port, find_unanswered
@@ -42,6 +42,7 @@ from registrar.settings import AgentSettings, RegistrarSettings
 from registry.faults import EngineDenied, Fault
 from registry.records import Address
 from registry.registrations import Registrations
+from registry.terminal import escaped
 
 LOOK_S = 30.0
 """Between two looks at all containers: events get lost only with their connection, which is
@@ -220,10 +221,10 @@ class Agent:
     def _row(self, container: Container) -> tuple[str, ...]:
         is_running = container.state == "running"
         judged = self._judge(container) if is_running else f"it is {container.state}"
-        names = tuple(printable(container.labels.get(name, "-")) for name in (BRANCH, SERVICE))
+        names = tuple(escaped(container.labels.get(name, "-")) for name in (BRANCH, SERVICE))
         if isinstance(judged, str):
-            return (printable(container.name), *names, "-", f"not registered: {printable(judged)}")
-        return (printable(container.name), *names, str(judged.address), self._way(judged))
+            return (escaped(container.name), *names, "-", f"not registered: {escaped(judged)}")
+        return (escaped(container.name), *names, str(judged.address), self._way(judged))
 
     def _way(self, wanted: Wanted) -> str:
         """What says whether it is healthy, in words."""

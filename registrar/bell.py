@@ -31,6 +31,11 @@ class Bell:
         """Whether it was stopped."""
         return self._is_stopped
 
+    def wait_stopped(self, seconds: float) -> bool:
+        """Wait so long, or until it is stopped; whether it is. As many as like may do so."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._is_stopped, seconds)
+
     def wait(self, seconds: float | None = None) -> bool:
         """Wait so long, or until it rings; without a time for ever. Says whether to stop."""
         with self._changed:

@@ -29,6 +29,7 @@ from registry.logs import log_format_option, name_services, set_up
 from registry.main import run_program
 from registry.registrations import Registrations
 from registry.settings import registry_options
+from registry.terminal import escaped
 
 T = TypeVar("T")
 
@@ -153,7 +154,7 @@ def add(
 
     revision, hosts, conflicts = _at_once(reach, work)
     reached = hosts.url or hosts.labels[-1]
-    click.echo(listing.printable(f"registered {parsed} as {branch} {service}: {reached}"))
+    click.echo(escaped(f"registered {parsed} as {branch} {service}: {reached}"))
     _warn(*conflicts)
     if wait_s is not None:
         began_at = time.monotonic()
@@ -272,7 +273,7 @@ def _at_once(reach: Reach, work: Callable[[Registrations], T]) -> T:
 
 def _warn(*sentences: str) -> None:
     for sentence in sentences:
-        click.echo(listing.printable(f"registrar: {sentence}"), err=True)
+        click.echo(escaped(f"registrar: {sentence}"), err=True)
 
 
 def main(arguments: Any = None) -> None:

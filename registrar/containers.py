@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Self
 
+from registrar.documents import object_in, text_in
 from registrar.health import parse_path
 from registry.keys import RouteKey, check_name
 from registry.names import service_slug
@@ -68,28 +69,28 @@ class Container:
     @classmethod
     def parse(cls, document: Mapping[str, Any]) -> Self:
         """Read what the engine says; what it leaves out, or says in another type, is empty."""
-        state, config = _object(document, "State"), _object(document, "Config")
-        network = _object(document, "NetworkSettings")
-        labels = _object(config, "Labels")
-        published = dict(_published(_object(network, "Ports")))
-        exposed = {port for name in _object(config, "ExposedPorts") if (port := _tcp(name))}
+        state, config = object_in(document, "State"), object_in(document, "Config")
+        network = object_in(document, "NetworkSettings")
+        labels = object_in(config, "Labels")
+        published = dict(_published(object_in(network, "Ports")))
+        exposed = {port for name in object_in(config, "ExposedPorts") if (port := _tcp(name))}
         return cls(
-            id=_text(document, "Id"),
-            name=_text(document, "Name").removeprefix("/"),
-            state=_text(state, "Status"),
-            started_at=_milliseconds(_text(state, "StartedAt")),
-            health=_text(_object(state, "Health"), "Status").replace("none", ""),
+            id=text_in(document, "Id"),
+            name=text_in(document, "Name").removeprefix("/"),
+            state=text_in(state, "Status"),
+            started_at=_milliseconds(text_in(state, "StartedAt")),
+            health=text_in(object_in(state, "Health"), "Status").replace("none", ""),
             labels={name: str(labels[name]) for name in LABELS if name in labels},
-            network_mode=_text(_object(document, "HostConfig"), "NetworkMode"),
+            network_mode=text_in(object_in(document, "HostConfig"), "NetworkMode"),
             networks={
                 name: ip
-                for name, one in _object(network, "Networks").items()
+                for name, one in object_in(network, "Networks").items()
                 if isinstance(one, Mapping)
-                and (ip := _text(one, "IPAddress") or _text(one, "GlobalIPv6Address"))
+                and (ip := text_in(one, "IPAddress") or text_in(one, "GlobalIPv6Address"))
             },
             published=published,
             ports=tuple(sorted(exposed | published.keys())),
-            stop_signal=_text(config, "StopSignal") or "SIGTERM",
+            stop_signal=text_in(config, "StopSignal") or "SIGTERM",
         )
 
     @property
@@ -247,8 +248,8 @@ def _published(ports: Mapping[str, Any]) -> dict[int, tuple[str, int]]:
             (ip, int(port))
             for one in bindings
             if isinstance(one, Mapping)
-            and re.fullmatch(r"[0-9]{1,5}", port := _text(one, "HostPort"))
-            and (ip := _text(one, "HostIp")) is not None
+            and re.fullmatch(r"[0-9]{1,5}", port := text_in(one, "HostPort"))
+            and (ip := text_in(one, "HostIp")) is not None
         ]
         if places:
             found[inside] = min(places, key=lambda place: ":" in place[0])
@@ -272,13 +273,3 @@ def _milliseconds(text: str) -> int:
     except (ValueError, OverflowError):
         return 0
     return int(at.timestamp()) * 1000 + int((found[2] or "0").ljust(3, "0")[:3])
-
-
-def _object(document: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    found = document.get(name)
-    return found if isinstance(found, Mapping) else {}
-
-
-def _text(document: Mapping[str, Any], name: str) -> str:
-    found = document.get(name)
-    return found if isinstance(found, str) else ""

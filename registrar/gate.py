@@ -13,12 +13,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from registrar.bell import Bell
-from registrar.health import FIRST_TOLD_S, REPEAT_S, Health, HealthSettings
-from registrar.keep import DENIED_S, JITTER, Keep
+from registrar.health import FIRST_TOLD_S, Health, HealthSettings
+from registrar.keep import DENIED_S, Keep
+from registrar.news import REPEAT_S
 from registrar.probing import Answer, Ask
 from registry.faults import Fault
 from registry.holders import former_holder
 from registry.records import Address, InstanceRecord, State
+from registry.spread import vary
 
 FIRST_ANSWER_S = 1.0
 """A registry that is there answers in milliseconds; for another one the command does not wait."""
@@ -193,7 +195,7 @@ class Gate:
         since = self._clock()
         tell_at = since + FIRST_TOLD_S
         pause_s = 0.0
-        while not self._bell.wait(pause_s * self._rng.uniform(1 - JITTER, 1 + JITTER)):
+        while not self._bell.wait(vary(pause_s, self._rng)):
             before = health
             answer = self._ask(ask)
             health = health.answered(answer.passed, answer.words)

@@ -18,9 +18,6 @@ SHARE = 10
 FIRST_TOLD_S = 10.0
 """Most services have begun by then; who looks for the reason looks about now."""
 
-REPEAT_S = 60.0
-"""How often it is told again that a service does not get healthy."""
-
 
 @dataclass(frozen=True, slots=True)
 class HealthSettings:

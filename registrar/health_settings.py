@@ -73,8 +73,7 @@ def read_health(given: Mapping[str, str], problems: Problems) -> HealthSettings 
         problems.note(
             "HEALTH_ECS is on, and HEALTH_PATH or HEALTH_ADDRESS is set; choose one of them"
         )
-    counts = {1, FAILURES}, {1, PASSES}
-    if wants_ecs and not (pace.failures in counts[0] and pace.passes in counts[1]):
+    if wants_ecs and (pace.failures not in {1, FAILURES} or pace.passes not in {1, PASSES}):
         problems.note(
             "HEALTH_ECS is on, and HEALTH_FAILURES or HEALTH_PASSES is set: ECS counts by itself"
             " (retries); take them away"

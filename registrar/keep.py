@@ -27,6 +27,7 @@ from registry.keys import RouteKey
 from registry.records import Address, InstanceRecord, State
 from registry.registrations import Registrations, instant
 from registry.snapshot import Entry
+from registry.spread import vary
 
 RETRY_FIRST_S = 0.05
 """The upper end of the first pause; it doubles, so that a crowd of registrars spreads."""
@@ -39,9 +40,6 @@ DENIED_S = 30.0
 
 REFRESHES = 3
 """Refreshes in the life of a lease, so that two may fail."""
-
-JITTER = 0.1
-"""Part of a pause by which it varies, so that those who started together drift apart."""
 
 RETIRING_S = 1.0
 """Between two turns when there is a date to leave by: a turn, and a read of the branch's keys."""
@@ -149,7 +147,7 @@ class Keep:
         self._give_up_when_denied = give_up_when_denied
         self._rng = rng or random.Random()  # noqa: S311 - spreads tries, guards nothing
         self._backoff_s = RETRY_FIRST_S
-        self._trouble = self._relief = ""
+        self._relief = ""
         self._trouble_at = 0.0
         self._wished = State.STARTING
         self._is_tried = self._was_registered = self._was_ready = False
@@ -241,7 +239,7 @@ class Keep:
             if self._give_up_when_denied:
                 raise
             self._tell(fault)
-            return self._vary(DENIED_S)
+            return vary(DENIED_S, self._rng)
         except Fault as fault:
             self._tell(fault)
             return self._pause()
@@ -253,7 +251,7 @@ class Keep:
         retirement = self._retirement
         if retirement is not None and retirement.by is not None and self.wished is State.READY:
             pause_s = min(pause_s, RETIRING_S)
-        return max(0.0, self._vary(pause_s) - (self._timing.clock() - started_at))
+        return max(0.0, vary(pause_s, self._rng) - (self._timing.clock() - started_at))
 
     def _register(self) -> None:
         held = self.held
@@ -387,16 +385,19 @@ class Keep:
         held, retirement = self.held, self._retirement
         if retirement is None or held.record is None:
             return
-        other = successor(self.registrations, self.key, held.record.address)
         is_due = retirement.is_due(self._timing.clock())
-        if self._has_retired:
-            if other is None and not is_due:
-                self._has_retired = False
-                text = "nobody serves in our place any more; back in rotation"
-                log.warning(text, extra=self._words())
-                self._timing.ring()
-        elif held.record.state is State.READY and (other is not None or is_due):
-            self._leave_rotation(other, replace(held.record, state=State.DRAINING))
+        if not self._has_retired and held.record.state is State.READY:
+            other = successor(self.registrations, self.key, held.record.address)
+            if other is not None or is_due:
+                self._leave_rotation(other, replace(held.record, state=State.DRAINING))
+        elif self._has_retired and not is_due and not self._has_successor(held.record.address):
+            self._has_retired = False
+            text = "nobody serves in our place any more; back in rotation"
+            log.warning(text, extra=self._words())
+            self._timing.ring()
+
+    def _has_successor(self, address: Address) -> bool:
+        return successor(self.registrations, self.key, address) is not None
 
     def _leave_rotation(self, other: Entry | None, draining: InstanceRecord) -> None:
         held = self.held
@@ -420,17 +421,16 @@ class Keep:
         """Say when trouble begins, changes, goes on for long, and ends; not every second."""
         now = self._timing.clock()
         if fault is None:
-            if self._trouble:
+            if self._relief:
                 text = "%s after %.0f s"
                 log.info(text, self._relief, now - self._trouble_at, extra=self._words())
-            self._trouble = ""
+            self._relief = ""
             self._news.forget()
             return
-        if not self._trouble:
+        if not self._relief:
             self._trouble_at = now
         if self._news.is_new(str(fault), now):
             log.warning("%s; trying on", fault, extra=self._words())
-        self._trouble = str(fault)
         is_ours = isinstance(fault, PlaceUnknown | MetadataUnavailable)
         self._relief = "we know where we are" if is_ours else "the registry takes us again"
 
@@ -438,9 +438,6 @@ class Keep:
         pause_s = self._rng.uniform(0, self._backoff_s)
         self._backoff_s = min(2 * self._backoff_s, RETRY_MOST_S)
         return pause_s
-
-    def _vary(self, pause_s: float) -> float:
-        return pause_s * self._rng.uniform(1 - JITTER, 1 + JITTER)
 
     def _words(self, **more: object) -> dict[str, object]:
         return {"branch": self.key.branch, "service": self.key.service, **more}

@@ -12,6 +12,7 @@ from registry.keys import Keyspace, RouteKey, shown
 from registry.records import Address, InstanceRecord
 from registry.registrations import Registrations
 from registry.snapshot import Entry
+from registry.terminal import escaped
 
 HEADINGS = ("BRANCH", "SERVICE", "INSTANCE", "ADDRESS", "STATE", "HOSTS", "AGE")
 
@@ -95,11 +96,6 @@ def align(lines: Sequence[Sequence[str]]) -> str:
     return "\n".join(_aligned(line, widths) for line in lines)
 
 
-def printable(text: str) -> str:
-    """Text without what a terminal would take for a command."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
-
-
 def _row(entry: Entry, book: HostBook, *, keys: Keyspace) -> Row:
     key = keys.parse(entry.key)
     if not isinstance(key, RouteKey):
@@ -134,7 +130,7 @@ def _cells(row: Row, *, now: float) -> tuple[str, ...]:
     age = _age(row.registered_at, now=now)
     instance = row.instance or "-"
     names = (row.branch, row.service, instance, row.address, row.state)
-    return tuple(map(printable, (*names, " ".join(row.hosts), age)))
+    return tuple(map(escaped, (*names, " ".join(row.hosts), age)))
 
 
 def _age(registered_at: str, *, now: float) -> str:

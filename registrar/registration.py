@@ -92,7 +92,6 @@ class Registration:
         self._wake = wake
         self._clock = clock
         self._now = now
-        self._left = threading.Event()
         self._left_at = 0.0
         self._let_go: Callable[[], None] = lambda: None
         # a daemon: a call that nobody answers must not hold up the end of the process
@@ -132,7 +131,6 @@ class Registration:
         # first, so that nothing is wished for any more
         self._gate.stop()
         self._bell.stop()
-        self._left.set()
 
     def abandon(self) -> None:
         """Leave it in the registry as it is, for as long as its lease lasts; nothing more is done.
@@ -150,7 +148,7 @@ class Registration:
 
     def wait_leaving(self, within_s: float) -> bool:
         """Wait so long for it to be taken out; whether it is."""
-        return self._left.wait(within_s)
+        return self._bell.wait_stopped(within_s)
 
     def retire(self, notice: Notice) -> None:
         """Have it leave the rotation early, when another instance serves in its place.

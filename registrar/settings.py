@@ -9,6 +9,7 @@ import click
 
 from registrar.aws.endpoint import parse_base
 from registrar.aws.instance_metadata import DEFAULT_ENDPOINT
+from registrar.aws.times import STOP_TIMEOUT_S
 from registrar.health import HealthSettings
 from registrar.health_settings import (
     health_options,
@@ -45,9 +46,6 @@ AWS_VARIABLES = (TASK_URL, METADATA_FILE, EC2_URL, OLD_TASK_URL, EC2_DISABLED)
 
 TTL_LEAST_S = 2
 """Etcd itself makes two seconds of one."""
-
-STOP_TIMEOUT_S = 30.0
-"""What ECS gives a container whose definition has no ``stopTimeout``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +146,9 @@ def instance_options(command: Command) -> Command:
         option("--service", "the service, such as web"),
         *lifetime_options(),
         option(
-            "--stop-timeout", "seconds until ECS kills our container, its stopTimeout", default="30"
+            "--stop-timeout",
+            "seconds until ECS kills our container, its stopTimeout",
+            default=f"{STOP_TIMEOUT_S:g}",
         ),
         option("--spot-notice", "on: leave early when EC2 wants the instance back", default="off"),
     )
@@ -166,12 +166,12 @@ def place_options(command: Command) -> Command:
         option("--container", "the service's container in an ECS task; found by PORT unless given"),
         docker_host_option(),
     )
-    for add in (*map(surrounding, AWS_VARIABLES), *reversed(options)):
+    for add in (*map(aws_variable, AWS_VARIABLES), *reversed(options)):
         command = add(command)
     return command
 
 
-def surrounding(name: str) -> Callable[[Command], Command]:
+def aws_variable(name: str) -> Callable[[Command], Command]:
     """A variable that AWS sets, or that its own tools know: nobody has to know of a flag."""
     return click.option(f"--{name.lower().replace('_', '-')}", envvar=name, default="", hidden=True)
 
@@ -261,7 +261,11 @@ def read_place(given: Mapping[str, str]) -> PlaceSettings:
     place = _place(given, Reach(etcd, Keyspace(), "") if etcd else None, problems)
     if not (given["port"] or given["host_port"]):
         problems.note("PORT is not set: the port that the service listens on")
-    if not (given["ip"] or etcd or any(given[name.lower()] for name in AWS_VARIABLES[:3])):
+    if not (
+        given["ip"]
+        or etcd
+        or any(given[name.lower()] for name in (TASK_URL, METADATA_FILE, EC2_URL))
+    ):
         problems.note("neither IP nor REGISTRY_URL is set, so there is nothing to find the ip by")
     problems.settle()
     return place
@@ -303,11 +307,11 @@ def _place(given: Mapping[str, str], reach: Reach | None, problems: Problems) ->
         port=_port("PORT", given["port"], problems),
         endpoints=reach.etcd.endpoints if reach else (),
         container=given["container"],
-        **_surroundings(given, problems),
+        **_aws_places(given, problems),
     )
 
 
-def _surroundings(given: Mapping[str, str], problems: Problems) -> dict[str, Any]:
+def _aws_places(given: Mapping[str, str], problems: Problems) -> dict[str, Any]:
     """What AWS says of where it is asked."""
     task, file, ec2, old, disabled = (given[name.lower()] for name in AWS_VARIABLES)
     ec2_url = problems.read(EC2_URL, ec2 or DEFAULT_ENDPOINT, parse_base, None)

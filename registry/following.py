@@ -16,6 +16,7 @@ from registry.etcd import READ_TIMEOUT_S, Batch, Etcd, Following
 from registry.faults import Fault, StoreDenied, StoreMisspoken, WatchCompacted
 from registry.handover import Handover
 from registry.snapshot import Snapshot
+from registry.spread import vary
 
 RELIST_S = 300.0
 """The longest that a lost event is unknown: etcd before 3.4.36 and 3.5.18 has lost some itself."""
@@ -152,7 +153,7 @@ class Follower:
                 self.missed += sum(missed)
         self._watched = False
         # a tenth earlier or later, so that frontends started together do not list together
-        self._relist_at = self._clock() + self._relist_s * self._rng.uniform(0.9, 1.1)
+        self._relist_at = self._clock() + vary(self._relist_s, self._rng)
         self._snapshot = fresh
         self._handover.offer(fresh)
         return fresh
@@ -209,7 +210,7 @@ class Follower:
         self._in_trouble = True
         self._handover.offer(_Trouble(fault))
         if isinstance(fault, StoreDenied):
-            return self._denied_pause_s * self._rng.uniform(0.9, 1.1)
+            return vary(self._denied_pause_s, self._rng)
         pause_s = self._rng.uniform(0, self._pause_s)
         self._pause_s = min(2 * self._pause_s, PAUSE_MAX_S)
         return pause_s

@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from registry.terminal import escaped
+
 FORMATS = ("auto", "text", "json")
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
@@ -39,8 +41,7 @@ class _Text(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         # text from etcd or a request may be in it, and must not steer a terminal
-        message = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in record.getMessage())
-        line = f"{_at(record)[11:23]} {record.name}: {message}"
+        line = f"{_at(record)[11:23]} {record.name}: {escaped(record.getMessage())}"
         colour = self._colours.get(record.levelname)
         line = click.style(line, fg=colour) if colour else line
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import click
 
 from registry.faults import Fault
+from registry.terminal import escaped
 
 
 def run_program(group: click.Group, name: str, arguments: Sequence[str] | None = None) -> None:
@@ -25,7 +26,9 @@ def run_program(group: click.Group, name: str, arguments: Sequence[str] | None =
         exc.show()
         code = exc.exit_code
     except Fault as exc:
-        click.echo(_harmless(f"{name}: {exc}"), err=True)
+        # nginx's own words have lines
+        lines = f"{name}: {exc}".split("\n")
+        click.echo("\n".join(map(escaped, lines)), err=True)
         code = exc.exit_code
     except BrokenPipeError:
         # whoever read our output has gone; Python would complain once more while it ends
@@ -35,8 +38,3 @@ def run_program(group: click.Group, name: str, arguments: Sequence[str] | None =
         logging.getLogger(name).exception("a mistake of ours; please report it with this trace")
         code = 70
     sys.exit(code if isinstance(code, int) else 0)
-
-
-def _harmless(text: str) -> str:
-    """A fault as it is told: what it quotes of others steers no terminal."""
-    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from registrar.aws.ration import Ration
 from registrar.exchange import Response, exchange
 from registry.faults import MetadataUnavailable
+from registry.spread import vary
 
 T = TypeVar("T")
 
@@ -24,9 +25,6 @@ BODY_MOST = 1024 * 1024
 
 PAUSE_FIRST_S, PAUSE_MOST_S = 0.25, 2.5
 """Between two tries; it doubles."""
-
-JITTER = 0.1
-"""Part of a pause by which it varies: a machine's tasks start together."""
 
 HTTP_PORT = 80
 
@@ -163,7 +161,7 @@ def insist(
         MetadataUnavailable: The last one, or the first that will not pass.
     """
     ends_at = clock() + within_s
-    vary = (rng or random.Random()).uniform  # noqa: S311 - spreads tries, guards nothing
+    rng = rng or random.Random()  # noqa: S311 - spreads tries, guards nothing
     pause_s = PAUSE_FIRST_S
     while True:
         try:
@@ -171,5 +169,5 @@ def insist(
         except MetadataUnavailable as fault:
             if not fault.may_pass or clock() + pause_s > ends_at:
                 raise
-        sleep(pause_s * vary(1 - JITTER, 1 + JITTER))
+        sleep(vary(pause_s, rng))
         pause_s = min(2 * pause_s, PAUSE_MOST_S)

@@ -13,8 +13,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from registrar.aws.instance_metadata import InstanceMetadata
+from registrar.aws.times import NOTICE_S
 from registry.faults import Fault
 from registry.fields import read_object
+from registry.spread import vary
 
 LOOK_S = 5.0
 """Between two questions, as AWS asks for; of a notice's 120 s that leaves 115."""
@@ -25,17 +27,11 @@ REBALANCE_EACH = 6
 RETRY_MOST_S = 60.0
 """Between two questions to a service that does not answer."""
 
-JITTER = 0.1
-"""Part of a pause by which it varies: an instance has many who ask."""
-
 LIFE_CYCLE, SPOT = "instance-life-cycle", "spot"
 
 INSTANCE_ACTION = "spot/instance-action"
 
 ACTIONS = frozenset({"terminate", "stop", "hibernate"})
-
-NOTICE_S = 120.0
-"""From a notice to the end of the instance."""
 
 REBALANCE = "events/recommendations/rebalance"
 
@@ -98,7 +94,7 @@ class NoticeWatch:
         self._life_cycle: str | None = None
         self._is_recommended = False
         self._turn = 0
-        self._trouble = ""
+        self._is_deaf = False
 
     def run(self) -> None:
         """Go on until an interruption is announced, none can come, or ``wait`` says stop."""
@@ -107,13 +103,13 @@ class NoticeWatch:
             try:
                 if self._look():
                     return
-                pause_s, self._trouble = LOOK_S, ""
+                pause_s, self._is_deaf = LOOK_S, False
             except Fault as fault:
                 pause_s = min(2 * pause_s, RETRY_MOST_S)
-                if not self._trouble:
+                if not self._is_deaf:
                     log.warning("notices of EC2 are not heard: %s; trying on", fault)
-                self._trouble = str(fault)
-            if self._wait(pause_s * self._rng.uniform(1 - JITTER, 1 + JITTER)):
+                self._is_deaf = True
+            if self._wait(vary(pause_s, self._rng)):
                 return
 
     def _look(self) -> bool:

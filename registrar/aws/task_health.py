@@ -4,12 +4,12 @@ It costs a request of a few kilobytes to the agent, and needs no way to the serv
 """
 
 from registrar.aws.task_metadata import TaskMetadata
-from registrar.aws.tasks import Task, TaskContainer
+from registrar.aws.tasks import STOPPED, Task, TaskContainer
 from registrar.probing import Answer
 from registry.faults import MetadataUnavailable
 from registry.records import Address
 
-HEALTHY, UNHEALTHY, STOPPED = "HEALTHY", "UNHEALTHY", "STOPPED"
+HEALTHY, UNHEALTHY = "HEALTHY", "UNHEALTHY"
 
 HINT = "the container's healthCheck in the task definition counts; CONTAINER says whose"
 

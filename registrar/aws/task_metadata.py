@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from registrar.aws.endpoint import Base, Endpoint
 from registrar.aws.ration import Ration
-from registrar.aws.tasks import Task, TaskContainer, parse_container
+from registrar.aws.tasks import Task, TaskContainer, parse_container, parse_document
 from registry.faults import MetadataUnavailable
 
 T = TypeVar("T")
@@ -105,10 +105,6 @@ class TaskMetadata:
         if response.status != OK:
             text = f"{asked} answered {response.status}: the agent has a fault of its own"
             raise MetadataUnavailable(text, may_pass=True)
-        try:
-            return parse(response.body.decode())
-        except ValueError as exc:
-            # UnicodeDecodeError is one; it quotes bytes
-            reason = "it is not UTF-8" if isinstance(exc, UnicodeDecodeError) else exc
-            text = f"{asked} was answered with what is no such document: {reason}"
-            raise MetadataUnavailable(text, may_pass=True) from None
+        return parse_document(
+            response.body, parse, otherwise=f"{asked} was answered with what is no such document"
+        )

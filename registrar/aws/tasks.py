@@ -10,12 +10,16 @@ Source:
     container metadata file".
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Self, TypeGuard
+from typing import Any, Self, TypeGuard, TypeVar
 
+from registrar.documents import list_in, object_in, text_in
+from registry.faults import MetadataUnavailable
 from registry.fields import read_object
 from registry.records import Address
+
+T = TypeVar("T")
 
 NORMAL = "NORMAL"
 """The type of a container that somebody wrote into the task definition; others are ECS's own."""
@@ -107,7 +111,7 @@ class Task:
         if not isinstance(found, list):
             raise ValueError("it has no Containers")
         containers = [_container(one) for one in found if isinstance(one, Mapping)]
-        arn = _text(document, "TaskARN")
+        arn = text_in(document, "TaskARN")
         return cls(
             tuple(
                 replace(one, task_arn=one.task_arn or arn)
@@ -115,7 +119,7 @@ class Task:
                 # a container that is being made has no type yet
                 if kind in {NORMAL, ""} and one.name
             ),
-            _text(document, "LaunchType") == "FARGATE",
+            text_in(document, "LaunchType") == "FARGATE",
         )
 
 
@@ -144,15 +148,15 @@ class MetadataFile:
         mode, ip = _network(document)
         container = TaskContainer(
             _name(document, "ContainerName"),
-            _text(document, "TaskARN"),
+            text_in(document, "TaskARN"),
             mode,
             ip,
-            _ports(document.get("PortMappings"), at="BindIp"),
+            _ports(list_in(document, "PortMappings"), at="BindIp"),
         )
         return cls(
             container,
-            _ip(_text(document, "HostPrivateIPv4Address")),
-            _text(document, "MetadataFileStatus") == READY,
+            _ip(text_in(document, "HostPrivateIPv4Address")),
+            text_in(document, "MetadataFileStatus") == READY,
         )
 
 
@@ -168,48 +172,62 @@ def parse_container(text: str) -> TaskContainer:
     return container
 
 
+def parse_document(raw: bytes, parse: Callable[[str], T], *, otherwise: str) -> T:
+    """Read one of these documents, as it came.
+
+    Args:
+        otherwise: What to say of one that is none, before the reason.
+
+    Raises:
+        MetadataUnavailable: It is none; one that is being written is whole in a moment.
+    """
+    try:
+        return parse(raw.decode())
+    except ValueError as exc:
+        # UnicodeDecodeError is one; it quotes bytes
+        reason = "it is not UTF-8" if isinstance(exc, UnicodeDecodeError) else exc
+        raise MetadataUnavailable(f"{otherwise}: {reason}", may_pass=True) from None
+
+
 def _container(document: Mapping[str, Any]) -> tuple[TaskContainer, str]:
     """One container, and its type."""
     mode, ip = _network(document)
-    health = document.get("Health")
-    health = health if isinstance(health, Mapping) else {}
-    labels = document.get("Labels")
+    health = object_in(document, "Health")
     exit_code, restarts = health.get("exitCode"), document.get("RestartCount")
     container = TaskContainer(
         _name(document, "Name"),
-        _text(labels, "com.amazonaws.ecs.task-arn") if isinstance(labels, Mapping) else "",
+        text_in(object_in(document, "Labels"), "com.amazonaws.ecs.task-arn"),
         mode,
         ip,
-        _ports(document.get("Ports"), at="HostIp"),
-        _text(health, "status"),
+        _ports(list_in(document, "Ports"), at="HostIp"),
+        text_in(health, "status"),
         exit_code if type(exit_code) is int else None,
         restarts if type(restarts) is int else 0,
-        _text(document, "KnownStatus"),
-        _text(document, "DesiredStatus"),
+        text_in(document, "KnownStatus"),
+        text_in(document, "DesiredStatus"),
     )
-    return container, _text(document, "Type")
+    return container, text_in(document, "Type")
 
 
 def _network(document: Mapping[str, Any]) -> tuple[str, str]:
     """The mode, and the first address: of IPv4 if there is one."""
-    networks = document.get("Networks")
-    for network in networks if isinstance(networks, list) else []:
-        if isinstance(network, Mapping) and (mode := _text(network, "NetworkMode")):
-            addresses = [*_list(network, "IPv4Addresses"), *_list(network, "IPv6Addresses")]
+    for network in list_in(document, "Networks"):
+        if isinstance(network, Mapping) and (mode := text_in(network, "NetworkMode")):
+            addresses = [*list_in(network, "IPv4Addresses"), *list_in(network, "IPv6Addresses")]
             # in host mode the only address is an empty text
             return mode, next(filter(None, map(_ip, addresses)), "")
     return "", ""
 
 
-def _ports(mappings: object, *, at: str) -> dict[int, int]:
+def _ports(mappings: list[Any], *, at: str) -> dict[int, int]:
     """Docker binds each port for IPv4 and for IPv6, to two ports that may differ: IPv4's counts."""
     found: dict[int, int] = {}
-    for one in mappings if isinstance(mappings, list) else []:
+    for one in mappings:
         if not isinstance(one, Mapping) or one.get("Protocol", "tcp") != "tcp":
             continue
         inside, outside = one.get("ContainerPort"), one.get("HostPort")
         # a port that is not known yet is left out, or 0
-        if _is_port(inside) and _is_port(outside) and ":" not in _text(one, at):
+        if _is_port(inside) and _is_port(outside) and ":" not in text_in(one, at):
             found.setdefault(inside, outside)
     return found
 
@@ -228,15 +246,5 @@ def _ip(text: object) -> str:
 
 def _name(document: Mapping[str, Any], field: str) -> str:
     """A container's name: ECS takes letters, digits, hyphens and underscores, and it is told."""
-    found = _text(document, field)
+    found = text_in(document, field)
     return found if found.isprintable() and len(found) <= NAME_MAX else ""
-
-
-def _text(document: Mapping[str, Any], name: str) -> str:
-    found = document.get(name)
-    return found if isinstance(found, str) else ""
-
-
-def _list(document: Mapping[str, Any], name: str) -> list[object]:
-    found = document.get(name)
-    return found if isinstance(found, list) else []

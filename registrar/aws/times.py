@@ -5,10 +5,11 @@ Source:
     Guide, "Spot Instance interruption notices".
 """
 
-from registrar.aws.notices import NOTICE_S
+NOTICE_S = 120.0
+"""From a Spot notice to the end of the instance."""
 
-SERVICE_STOP_S = 30.0
-"""What ECS gives the service's container if its definition does not say more."""
+STOP_TIMEOUT_S = 30.0
+"""What ECS gives a container whose definition has no ``stopTimeout``."""
 
 
 def check_times(
@@ -30,10 +31,10 @@ def check_times(
             " stopTimeout, and STOP_TIMEOUT the same, or make RELEASE_TIMEOUT or DRAIN shorter"
         )
     gone = f"a Spot instance is gone {NOTICE_S:.0f} s after its notice"
-    if comes_first and leaves_within_s + SERVICE_STOP_S >= NOTICE_S:
+    if comes_first and leaves_within_s + STOP_TIMEOUT_S >= NOTICE_S:
         warnings.append(
             f"leaving may take {leaves_within_s:.0f} s and the service's own end"
-            f" {SERVICE_STOP_S:.0f} s, and {gone}; make RELEASE_TIMEOUT or DRAIN shorter"
+            f" {STOP_TIMEOUT_S:.0f} s, and {gone}; make RELEASE_TIMEOUT or DRAIN shorter"
         )
     elif not comes_first and stop_timeout_s > NOTICE_S:
         warnings.append(

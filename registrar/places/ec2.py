@@ -25,9 +25,9 @@ def look(search: Search, metadata: InstanceMetadata | None) -> Finding:
     if search.ip is not None:
         search.note("", "not asked: it knows no port")
         return Finding()
-    is_known = search.reached is not None or search.settings.task_url is not None
-    through_instance = search.settings.is_on_ec2 if not is_known else search.reached in THROUGH
-    if not through_instance:
+    settings = search.settings
+    is_named = settings.is_on_ec2 and settings.task_url is None and search.reached is None
+    if search.reached not in THROUGH and not is_named:
         search.note("", "not asked: nothing says that we are reached through an EC2 instance")
         return Finding()
     asked = f"GET {metadata.url}/latest/meta-data/{LOCAL_IPV4}"

@@ -7,7 +7,7 @@ it is mounted into. Written twice: the ip is there from the beginning, the ports
 from pathlib import Path
 
 from registrar.aws.endpoint import BODY_MOST, insist
-from registrar.aws.tasks import AWSVPC, HOST, MetadataFile
+from registrar.aws.tasks import AWSVPC, HOST, MetadataFile, parse_document
 from registrar.places.search import Finding, Reached, Search
 from registry.faults import MetadataUnavailable
 
@@ -70,13 +70,9 @@ def _read_ready(path: str) -> MetadataFile:
 def _read(path: str) -> MetadataFile:
     try:
         with Path(path).open("rb") as file:
-            return MetadataFile.parse(file.read(BODY_MOST).decode())
+            raw = file.read(BODY_MOST)
     except OSError as exc:
         raise MetadataUnavailable(
             f"{path} cannot be read ({exc.strerror})", may_pass=True
         ) from None
-    except ValueError as exc:
-        # it may be in the middle of being written
-        reason = "it is not UTF-8" if isinstance(exc, UnicodeDecodeError) else exc
-        text = f"{path} is no metadata file of ECS: {reason}"
-        raise MetadataUnavailable(text, may_pass=True) from None
+    return parse_document(raw, MetadataFile.parse, otherwise=f"{path} is no metadata file of ECS")

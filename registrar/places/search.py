@@ -114,7 +114,6 @@ class Search:
         self.why_no_ip: list[str] = []
         self.steps: list[Step] = []
         self._clock = clock
-        self._source = ""
         self._began_at = 0.0
 
     @property
@@ -124,7 +123,6 @@ class Search:
 
     def begin(self, source: str) -> None:
         """It is a source's turn."""
-        self._source = source
         self._began_at = self._clock()
         self.steps.append(Step(source, "", "", "", 0.0))
 
@@ -135,12 +133,12 @@ class Search:
 
     def take(self, finding: Finding) -> None:
         """Take from a finding what nobody has said before."""
-        took: list[str] = []
+        source, took = self.steps[-1].source, list[str]()
         if self.ip is None and finding.ip:
-            self.ip = Part(finding.ip, self._source)
+            self.ip = Part(finding.ip, source)
             took.append(f"ip {finding.ip}")
         if self.port is None and finding.port:
-            self.port = Part(str(finding.port), self._source)
+            self.port = Part(str(finding.port), source)
             took.append(f"port {finding.port}")
         self.reached = self.reached or finding.reached
         self.steps[-1] = self.steps[-1]._replace(took=", ".join(took))

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable
 
-from registrar.listing import printable
 from registrar.places.search import Step
+from registry.terminal import escaped
 
 
 def show_steps(steps: Iterable[Step]) -> str:
@@ -18,4 +18,4 @@ def show_steps(steps: Iterable[Step]) -> str:
         lines.append(f"{number}. {step.source}")
         words = (("asked", step.asked), ("answered", answered), ("took", took))
         lines += [f"     {word:<8}  {text}" for word, text in words]
-    return "\n".join(map(printable, lines))
+    return "\n".join(map(escaped, lines))

@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from registrar.hosts import HostBook
-from registrar.listing import Listing, Row, build_listing, printable, render_json, render_table
+from registrar.listing import Listing, Row, build_listing, render_json, render_table
 from registry.keys import Keyspace, RouteKey
 from registry.snapshot import Entry
+from registry.terminal import escaped
 from tests.strategies import branches, services
 
 KEYS = Keyspace()
@@ -70,7 +71,7 @@ def test_whatever_was_written_is_a_row_or_a_problem(tail: bytes, value: bytes) -
     listing = build_listing([entry(KEYS.routes + tail, value)], BOOK, keys=KEYS)
 
     assert len(listing.rows) + len(listing.problems) == 1
-    assert all(printable(problem) == problem for problem in listing.problems)
+    assert all(escaped(problem) == problem for problem in listing.problems)
 
 
 @given(branches, services)

@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registrar.aws.notices import NOTICE_S
-from registrar.aws.times import SERVICE_STOP_S, check_times
+from registrar.aws.times import NOTICE_S, STOP_TIMEOUT_S, check_times
 from registrar.registration import Patience
 
 seconds = st.floats(0, 400)
@@ -58,7 +57,7 @@ def test_nothing_is_said_exactly_where_all_fits(
     leaves_s: float, stop_s: float, comes_first: bool
 ) -> None:
     fits_container = leaves_s < stop_s
-    fits_notice = leaves_s + SERVICE_STOP_S < NOTICE_S if comes_first else stop_s <= NOTICE_S
+    fits_notice = leaves_s + STOP_TIMEOUT_S < NOTICE_S if comes_first else stop_s <= NOTICE_S
 
     warnings = check_times(leaves_s, stop_s, comes_first=comes_first)
 

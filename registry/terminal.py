@@ -1,0 +1,6 @@
+"""Text that a terminal shows, and does not obey. Pure."""
+
+
+def escaped(text: str) -> str:
+    """Text without what a terminal would take for a command; a line stays one line."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
