@@ -10,7 +10,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from operator import attrgetter
 
-from registry.claims import Ownership, Rejection, new_labels, read_claims, settle_labels
+from registry.claims import (
+    Ownership,
+    Rejection,
+    RejectionKind,
+    new_labels,
+    read_claims,
+    settle_labels,
+)
 from registry.faults import LabelsExhausted
 from registry.keys import ClaimKey, Keyspace, RouteKey, container_of, encode, shown
 from registry.names import service_slug
@@ -202,10 +209,10 @@ def _read(entry: Entry, keys: Keyspace, rules: AddressRules) -> _Held | Rejectio
         record = InstanceRecord.parse(entry.value)
         if key.instance and not entry.lease:
             _check_hand_written(key)
-        if reason := rules.objection(record.address):
-            raise ValueError(reason)
     except ValueError as exc:
         return Rejection(shown(entry.key), str(exc))
+    if reason := rules.objection(record.address):
+        return Rejection(shown(entry.key), reason, RejectionKind.ADDRESS)
     return _Held(
         entry.key,
         ClaimKey(key.branch, key.service),
@@ -256,7 +263,7 @@ def _evicted(held: Iterable[_Held]) -> dict[bytes, Rejection]:
             )
             if holder.owner.branch == one.owner.branch:
                 reason += f" service {holder.owner.service!r}, in another container"
-            evicted[one.key] = Rejection(shown(one.key), reason)
+            evicted[one.key] = Rejection(shown(one.key), reason, RejectionKind.EVICTED)
     return evicted
 
 
@@ -286,7 +293,9 @@ def _labels(
                 key.branch, key.service, default_service=default_service, taken=taken
             )
         except (LabelsExhausted, ValueError) as exc:
-            rejections += [Rejection(shown(one.key), str(exc)) for one in groups[key]]
+            rejections += [
+                Rejection(shown(one.key), str(exc), RejectionKind.NO_LABEL) for one in groups[key]
+            ]
         else:
             taken |= set(labels[key])
     return labels, rejections

@@ -8,6 +8,7 @@ every program comes to the same answer.
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 
 from registry.faults import LabelsExhausted
 from registry.keys import ClaimKey, Keyspace, shown
@@ -33,6 +34,16 @@ class Claim:
     created: str = ""
 
 
+class RejectionKind(StrEnum):
+    """What is wrong with a record, in as few words as a metric may tell apart."""
+
+    INVALID = "invalid"  # it cannot be read
+    ADDRESS = "address"  # nobody may be sent there
+    EVICTED = "evicted"  # its address was registered later by somebody else
+    CONFLICT = "conflict"  # a label of it belongs to an older claim
+    NO_LABEL = "no label"  # no host name can be made of it
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Rejection:
     """A record that was left out.
@@ -44,6 +55,7 @@ class Rejection:
 
     key: str
     reason: str
+    kind: RejectionKind = RejectionKind.INVALID
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +157,7 @@ def _conflict(claim: Claim, label: str, owner: ClaimKey, *, now: str, keys: Keys
         keys.raw(claim.key).decode(),
         f"label {label} belongs to branch {owner.branch!r} service {owner.service!r}, whose claim"
         f" is older; this one is served as {now or 'nothing: every form is taken'}",
+        RejectionKind.CONFLICT,
     )
 
 

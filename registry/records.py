@@ -28,6 +28,9 @@ PORT_MAX = 65535
 TTL_MAX_S = 86400
 """A lease of a day outlives whatever it is for; as long as any setting in seconds may be."""
 
+HEALTH_MAX = 200
+"""Characters of a sentence about an instance's health; a page has room for as much."""
+
 LABELS_MAX = 8
 """Labels in one claim: two forms a service, and room for what a later version may add."""
 
@@ -97,12 +100,15 @@ class InstanceRecord:
     Attributes:
         registered_at: When its registrar first wrote it, in UTC; empty if nobody said.
         ttl_s: How long its lease outlives its registrar; 0 if nobody said.
+        health: Why it is not ready: what it answered last when it was asked how it fares. Empty if
+            it is ready, or was not asked yet.
     """
 
     address: Address
     state: State = State.READY
     registered_at: str = ""
     ttl_s: int = 0
+    health: str = ""
 
     @classmethod
     def parse(cls, value: bytes) -> Self:
@@ -126,17 +132,21 @@ class InstanceRecord:
             State(state),
             read_instant(fields, "registered_at"),
             ttl_s,
+            read_line(fields, "health")[:HEALTH_MAX],
         )
 
     def dump(self) -> bytes:
         """Write it: the plain form where there is nothing but the address."""
-        if self.state is State.READY and not self.registered_at and not self.ttl_s:
+        is_plain = self.state is State.READY and not (self.registered_at or self.health)
+        if is_plain and not self.ttl_s:
             return str(self.address).encode()
         fields: dict[str, Any] = {"address": str(self.address), "state": self.state.value}
         if self.registered_at:
             fields["registered_at"] = self.registered_at
         if self.ttl_s:
             fields["ttl"] = self.ttl_s
+        if self.health:
+            fields["health"] = self.health
         return write_object(fields)
 
 
