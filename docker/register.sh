@@ -705,9 +705,14 @@ grant() {
   _address=$_address:$_host_port
 }
 
-# record STATE: as it stands under our key, in $_value
+# record STATE: as it stands under our key, in $_value; who is starting says why it is no further
 record() {
-  _value=$(b64 "{\"address\":\"$_address\",\"state\":\"$1\",\"registered_at\":\"$_since\",\"ttl\":$_ttl}")
+  _reason=
+  if [ "$1" = starting ] && [ -n "$_health" ]; then
+    json "$_health"
+    _reason=",\"health\":\"$_json\""
+  fi
+  _value=$(b64 "{\"address\":\"$_address\",\"state\":\"$1\",\"registered_at\":\"$_since\",\"ttl\":$_ttl$_reason}")
   _put="{\"key\":\"$_key\",\"value\":\"$_value\",\"lease\":\"$_lease\"}"
 }
 
@@ -781,7 +786,7 @@ keep() {
   trap 'kill $_nap 2>/dev/null; exit' TERM
   # they may be meant for the whole group
   trap '' HUP USR1 USR2
-  _backoff=5 _health_pause=10 _unhealthy_since='' _pause=1
+  _backoff=5 _health_pause=10 _unhealthy_since='' _noted_at='' _pause=1
   while read -r _stat </proc/self/stat; do
     # the parent stands behind the name and the state
     # shellcheck disable=SC2086 # to be split into words
@@ -804,10 +809,14 @@ step() {
   elif [ "$_now" -ge "$_refresh_at" ]; then
     refresh || { fail && return; }
   fi
-  if [ "$_state" = starting ] && is_healthy; then
-    restate ready || { fail && return; }
-    _state=ready
-    log "$_address is ready"
+  if [ "$_state" = starting ]; then
+    if is_healthy; then
+      restate ready || { fail && return; }
+      _state=ready
+      log "$_address is ready"
+    else
+      note_health || { fail && return; }
+    fi
   fi
   [ -z "$_told" ] || log 'the registry takes us again'
   _told='' _backoff=5
@@ -852,7 +861,10 @@ is_healthy() {
     path)
       _said=$(look -w '%{http_code}' "http://$_address$HEALTH_PATH")
       case $_said in [23]??) return 0 ;; esac
-      _said="GET http://$_address$HEALTH_PATH answers $_said"
+      # what stands behind a question mark may be a secret
+      _said="GET http://$_address${HEALTH_PATH%%\?*} answered $_said"
+      # what curl says where nothing came
+      case $_said in *' answered 000') _said="${_said% answered 000} was not answered" ;; esac
       ;;
     port)
       # zero as long as there is no connection
@@ -862,13 +874,22 @@ is_healthy() {
     *) return 0 ;;
   esac
   now
-  _unhealthy_since=${_unhealthy_since:-$_now}
+  _unhealthy_since=${_unhealthy_since:-$_now} _noted_at=${_noted_at:-$_now}
   if [ "$_unhealthy_since" -gt 0 ] && [ $((_now - _unhealthy_since)) -ge 1000 ]; then
     log "not healthy for 10 s: $_said; no requests are sent here (does it listen on PORT, on 0.0.0.0?)"
     # said once
     _unhealthy_since=0
   fi
   return 1
+}
+
+# note_health: have what it said last stand in the registry, once 10 s are over, and again every 10 s if it changes
+note_health() {
+  _said=$(printf '%.200s' "$_said")
+  [ "$_said" != "$_health" ] && [ $((_now - _noted_at)) -ge 1000 ] || return 0
+  _before=$_health _health=$_said
+  restate starting || { _health=$_before && return 1; }
+  _noted_at=$_now
 }
 
 # ---- the way in and the way out
@@ -1065,7 +1086,7 @@ fi
 read_settings
 name_keys
 
-_lease='' _address='' _since='' _claim='' _registered='' _state=starting _told='' _token='' _logged_in=''
+_lease='' _address='' _since='' _claim='' _registered='' _state=starting _health='' _told='' _token='' _logged_in=''
 _network='' _told_place='' _tries=0 _ask_backoff=25
 _is_located=1
 [ -z "$_agent_url" ] || [ -n "${IP:+${HOST_PORT-}}" ] || _is_located=

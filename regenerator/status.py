@@ -1,15 +1,39 @@
 """What all frontends report of themselves, for ``regenerator status``."""
 
 import json
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-
-import click
+from functools import partial
 
 from registry.etcd import Etcd
 from registry.keys import FrontendKey, Keyspace, shown
 from registry.records import FrontendRecord
-from registry.snapshot import Entry
+from registry.settings import Problems, needed_etcd, read_registry
+from registry.snapshot import Entry, Snapshot
+from registry.tables import Cell, Page, Tone, age, plain_row
+from registry.terminal import escaped
+from registry.watching import Picture, show_for_ever, show_once
+
+HEADINGS = (
+    "FRONTEND",
+    "STATE",
+    "ROUTES",
+    "REVISION",
+    "BEHIND",
+    "GENERATION",
+    "APPLIED",
+    "LEFT-OUT",
+    "HELD",
+)
+
+NUMBERS = {HEADINGS.index(one) for one in ("ROUTES", "REVISION", "BEHIND", "LEFT-OUT", "HELD")}
+
+YIELDING = {HEADINGS.index("GENERATION")}
+
+OK, DEAD, UNREADABLE = "ok", "dead", "unreadable"
+
+INDENT = "  "
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,86 +43,162 @@ class Frontend:
     Attributes:
         is_alive: Its lease keeps the record; without one nobody keeps it true.
         record: None where it cannot be read.
+        behind_by: How many revisions the newest that a living frontend serves is ahead.
     """
 
     id: str
     is_alive: bool
     record: FrontendRecord | None
+    behind_by: int = 0
+
+    @property
+    def state(self) -> str:
+        """How it fares, in a word or two."""
+        if self.record is None:
+            return UNREADABLE
+        return self.record.state if self.is_alive else DEAD
 
 
-def read_frontends(etcd: Etcd, *, keys: Keyspace) -> list[Frontend]:
-    """All frontends, by their id.
+def show(given: Mapping[str, str], *, as_json: bool, watch: bool) -> None:
+    """Print what every frontend reports; once, or again whenever it changes.
 
     Raises:
+        SettingsInvalid: There is no registry to ask.
         StoreUnreachable, StoreDenied: Nothing was read.
     """
-    entries = etcd.list(keys.frontends).entries.values()
-    return sorted((_read(entry, keys=keys) for entry in entries), key=lambda one: one.id)
+    problems = Problems()
+    registry = read_registry(given, problems)
+    settings = needed_etcd(registry, problems)
+    problems.settle()
+    etcd, prefix = Etcd(settings), registry.keys.frontends
+    draw = partial(draw_frontends, keys=registry.keys)
+    if watch:
+        show_for_ever(etcd, [prefix], draw, program="regenerator", as_json=as_json)
+    else:
+        show_once(draw([etcd.list(prefix)]), program="regenerator", as_json=as_json)
 
 
-def as_json(frontends: list[Frontend]) -> str:
-    """One JSON document: the record of each, with ``id`` and ``alive`` in front."""
-    document = [
-        {"id": one.id, "alive": one.is_alive, **(one.record.fields() if one.record else {})}
-        for one in frontends
+def draw_frontends(snapshots: Sequence[Snapshot], *, keys: Keyspace) -> Picture:
+    """What is shown of what lies below ``frontends/``."""
+    [snapshot] = snapshots
+    frontends = read_frontends(snapshot.entries.values(), keys=keys)
+    return Picture(
+        frontends,
+        lambda: as_json(frontends),
+        lambda page: as_table(frontends, page, now=time.time()),
+    )
+
+
+def read_frontends(entries: Iterable[Entry], *, keys: Keyspace) -> list[Frontend]:
+    """All frontends, by their ids. Pure."""
+    read = sorted((_read(entry, keys) for entry in entries), key=lambda one: one[0])
+    newest = max(
+        (record.revision for _, is_alive, record in read if is_alive and record), default=0
+    )
+    return [
+        Frontend(name, is_alive, record, max(0, newest - record.revision) if record else 0)
+        for name, is_alive, record in read
     ]
-    return json.dumps(document, indent=2)
 
 
-def as_text(frontends: list[Frontend], *, now: datetime | None = None) -> str:
-    """A block of lines each, for people."""
+def as_json(frontends: Iterable[Frontend]) -> str:
+    """One JSON document: the record of each, with what is known besides in front."""
+    return json.dumps(
+        [
+            {
+                "id": one.id,
+                "alive": one.is_alive,
+                "behind_by": one.behind_by,
+                **(one.record.fields() if one.record else {}),
+            }
+            for one in frontends
+        ]
+    )
+
+
+def as_table(frontends: Sequence[Frontend], page: Page, *, now: float) -> list[str]:
+    """A line for each, then what there is to say of them, then what they leave out.
+
+    Args:
+        now: In seconds since 1970.
+    """
     if not frontends:
-        return "no frontend has reported"
-    return "\n".join(_block(one, now or datetime.now(UTC)) for one in frontends)
+        return ["no frontend has reported"]
+    headings = plain_row(*HEADINGS, tone=Tone.STRONG)
+    rows = [_cells(one, now=now) for one in frontends]
+    lines = page.table([headings, *rows], right=NUMBERS, yielding=YIELDING)
+    for one in frontends:
+        lines += [page.line(escaped(text), tone) for text, tone in _remarks(one)]
+    urls = {one.record.url: None for one in frontends if one.record and one.is_alive}
+    lines += [page.line(escaped(f"served at {url}")) for url in urls if url]
+    return lines + _rejections(frontends, page)
 
 
-def _read(entry: Entry, *, keys: Keyspace) -> Frontend:
+def _read(entry: Entry, keys: Keyspace) -> tuple[str, bool, FrontendRecord | None]:
     try:
         key = keys.parse(entry.key)
         name = key.id if isinstance(key, FrontendKey) else shown(entry.key)
-        return Frontend(name, bool(entry.lease), FrontendRecord.parse(entry.value))
+        return name, bool(entry.lease), FrontendRecord.parse(entry.value)
     except ValueError:
-        return Frontend(shown(entry.key.removeprefix(keys.frontends)), bool(entry.lease), None)
+        return shown(entry.key.removeprefix(keys.frontends)), bool(entry.lease), None
 
 
-def _block(one: Frontend, now: datetime) -> str:
-    title = click.style(f"frontend {one.id}", bold=True)
-    if one.record is None:
-        return f"{title}  {click.style('its record cannot be read', fg='red')}"
+def _cells(one: Frontend, *, now: float) -> tuple[Cell, ...]:
+    state = Cell(escaped(one.state), Tone.GOOD if one.state == OK else Tone.BAD)
     record = one.record
-    is_well = one.is_alive and record.state == "ok"
-    state = record.state if one.is_alive else "dead"
-    rows = [
-        ("state", click.style(state, fg="green" if is_well else "red")),
-        ("serving", f"{record.routes} routes as {record.generation} at {record.url}"),
-        ("revision", f"{record.revision}, released {record.released}"),
-        ("applied", f"{record.applied_at}{_age(record.applied_at, now)}"),
-        ("left out", f"{record.rejected} records" if record.rejected else "nothing"),
-    ]
-    if record.held and record.state == "ok":
-        rows.append(("sparing", f"{record.held} whose lease was lost a moment ago"))
+    if record is None:
+        return Cell(escaped(one.id)), state, *plain_row(*"-" * (len(HEADINGS) - 2))
+    applied = age(record.applied_at, now=now)
+    return (
+        Cell(escaped(one.id)),
+        state,
+        Cell(str(record.routes)),
+        Cell(str(record.revision)),
+        _count(one.behind_by, Tone.DOUBTFUL),
+        Cell(escaped(record.generation) or "-"),
+        Cell(f"{applied} ago" if applied != "-" else applied),
+        _count(record.rejected, Tone.DOUBTFUL),
+        _count(record.held, Tone.BAD if record.state != OK else Tone.DOUBTFUL),
+    )
+
+
+def _count(number: int, tone: Tone) -> Cell:
+    return Cell(str(number), tone if number else Tone.PLAIN)
+
+
+def _remarks(one: Frontend) -> Iterable[tuple[str, Tone]]:
+    """What there is to say of a frontend that a number does not."""
+    record = one.record
+    if record is None:
+        yield (
+            f"{one.id}: its record cannot be read; a newer branchfront may have written it",
+            Tone.BAD,
+        )
+        return
+    if not one.is_alive:
+        yield f"{one.id}: its record is on no lease, so nobody keeps it true", Tone.BAD
+    if record.held and record.state == OK:
+        yield f"{one.id}: spares {record.held} whose lease was lost a moment ago", Tone.DOUBTFUL
     elif record.held:
-        text = f"{record.held} that the registry lost; regenerator release lets go of them"
-        rows.append(("holding", click.style(text, fg="red")))
+        text = f"{one.id}: holds {record.held} that the registry lost"
+        yield f"{text}; regenerator release lets go of them", Tone.BAD
     if record.missed:
-        rows.append(("missed", f"{record.missed} keys that a list had to correct"))
-    lines = [title, *(f"  {name:<9} {_plain(text)}" for name, text in rows)]
-    for rejection in record.rejections:
-        lines.append(click.style(f"    {_plain(rejection['key'])}", fg="yellow"))
-        lines.append(f"      {_plain(rejection['reason'])}")
-    return "\n".join(lines)
+        yield f"{one.id}: missed {record.missed} keys that a list had to correct", Tone.DOUBTFUL
 
 
-def _age(applied_at: str, now: datetime) -> str:
-    if not applied_at:
-        return "never"
-    try:
-        seconds = int((now - datetime.fromisoformat(applied_at)).total_seconds())
-    except (ValueError, OverflowError):
-        return ""
-    return f" ({max(0, seconds)} s ago)"
-
-
-def _plain(text: str) -> str:
-    """Text from the registry must not steer a terminal; our own colours may."""
-    return "".join(char if char.isprintable() or char == "\x1b" else "?" for char in text)
+def _rejections(frontends: Sequence[Frontend], page: Page) -> list[str]:
+    """What is left out and why, each once; by whom, where others do not."""
+    records = {one.id: one.record for one in frontends if one.record and one.is_alive}
+    by_whom: dict[tuple[str, str], list[str]] = {}
+    for name, record in records.items():
+        for told in record.rejections:
+            by_whom.setdefault((told["key"], told["reason"]), []).append(name)
+    unsaid = max((one.rejected - len(one.rejections) for one in records.values()), default=0)
+    lines: list[str] = []
+    for (key, reason), names in sorted(by_whom.items()):
+        by = "" if len(names) == len(records) else f", by {', '.join(names)}"
+        lines.append(page.line(f"{INDENT}{escaped(key + by)}", Tone.DOUBTFUL))
+        lines.append(page.line(f"{INDENT * 2}{escaped(reason)}"))
+    if unsaid > 0:
+        lines.append(page.line(f"{INDENT}and {unsaid} more; the regenerator's log names all"))
+    return [page.line("left out:", Tone.STRONG), *lines] if lines else []

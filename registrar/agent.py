@@ -33,7 +33,6 @@ from registrar.engine import Engine, Event
 from registrar.entrypoint import ENDING
 from registrar.health import HealthSettings
 from registrar.instance import Surroundings, assemble
-from registrar.listing import align
 from registrar.places import PlaceSettings, socket
 from registrar.places.docker import own_id
 from registrar.probing import Answer, Ask, ask_path, ask_port, find_unanswered
@@ -42,6 +41,7 @@ from registrar.settings import AgentSettings, RegistrarSettings
 from registry.faults import EngineDenied, Fault
 from registry.records import Address
 from registry.registrations import Registrations
+from registry.tables import Page, plain_row
 from registry.terminal import escaped
 
 LOOK_S = 30.0
@@ -216,7 +216,7 @@ class Agent:
         if not labelled:
             return f"no container runs that carries the labels {BRANCH} and {SERVICE}"
         lines = [self._row(one) for one in sorted(labelled, key=lambda one: one.name)]
-        return align([HEADINGS, *lines])
+        return "\n".join(Page().table([plain_row(*one) for one in (HEADINGS, *lines)]))
 
     def _row(self, container: Container) -> tuple[str, ...]:
         is_running = container.state == "running"

@@ -204,7 +204,7 @@ def _drain(registrations: Registrations, routes: Sequence[Entry]) -> None:
             record = InstanceRecord.parse(entry.value)
         except ValueError:
             continue
-        value = replace(record, state=State.DRAINING).dump()
+        value = replace(record, state=State.DRAINING, health="").dump()
         with suppress(LeaseLost):  # it has gone by itself meanwhile
             registrations.store.commit(
                 [unchanged(entry.key, entry.mod_revision)],

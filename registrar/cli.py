@@ -25,6 +25,8 @@ from registrar.settings import (
     read_registrar,
     read_seconds,
 )
+from registry import watching
+from registry.etcd import Etcd
 from registry.logs import log_format_option, name_services, set_up
 from registry.main import run_program
 from registry.registrations import Registrations
@@ -201,21 +203,19 @@ def remove(branch: str, *, service: str, instance: str, wait: str, **given: str)
 @commands.command("list", epilog=EXIT_CODES)
 @registry_options
 @click.option("--json", "as_json", is_flag=True, help="one JSON document on stdout")
+@click.option("--watch", is_flag=True, help="again whenever something changes, until Ctrl-C")
 @click.argument("branch", default="")
-def show_list(branch: str, *, as_json: bool, **given: str) -> None:
+def show_list(branch: str, *, as_json: bool, watch: bool, **given: str) -> None:
     """Show what is registered, with hosts and ages; of BRANCH, or of all."""
     reach = read_reach(given)
-
-    def work(registrations: Registrations) -> listing.Listing:
-        book = by_hand.host_book(registrations, default_service=reach.default_service)
-        return listing.read_listing(registrations, book, branch=branch)
-
-    found = _at_once(reach, work)
-    if as_json:
-        click.echo(listing.render_json(found))
+    prefixes = listing.prefixes(reach.keys, branch=branch)
+    draw = functools.partial(listing.draw, keys=reach.keys, default_service=reach.default_service)
+    if watch:
+        etcd = Etcd(reach.etcd)
+        watching.show_for_ever(etcd, prefixes, draw, program="registrar", as_json=as_json)
     else:
-        click.echo(listing.render_table(found, now=time.time()))
-    _warn(*found.problems)
+        found = _at_once(reach, lambda them: [them.store.list(prefix) for prefix in prefixes])
+        watching.show_once(draw(found), program="registrar", as_json=as_json)
 
 
 @commands.command(epilog=EXIT_CODES)

@@ -28,6 +28,10 @@ FIRST_ANSWER_S = 1.0
 GLANCE_S = 0.1
 """For the first answer of a service that runs already: who takes longer is registered meanwhile."""
 
+NOTED_S = 10.0
+"""Between two sentences in the registry: a service that answers otherwise each time must not have
+etcd write, and frontends read, each time."""
+
 SLACK_S = 2.0
 """Over the time that frontends have: a call of that length may have begun at its end."""
 
@@ -147,9 +151,9 @@ class Gate:
         while not (claim() or self._bell.wait()):
             pass
 
-    def _wish(self, state: State) -> None:
+    def _wish(self, state: State, health: str = "") -> None:
         if not self._bell.stopped:
-            self._keep.wish(state)
+            self._keep.wish(state, health)
 
     def _free_address(self) -> None:
         """Wait until no frontend sends requests of others to our address; once."""
@@ -193,7 +197,8 @@ class Gate:
             return
         health = Health(settings, self._keep.wished)
         since = self._clock()
-        tell_at = since + FIRST_TOLD_S
+        tell_at = note_at = since + FIRST_TOLD_S
+        noted = ""
         pause_s = 0.0
         while not self._bell.wait(vary(pause_s, self._rng)):
             before = health
@@ -202,11 +207,16 @@ class Gate:
             now = self._clock()
             if health.state is not before.state:
                 self._tell_change(health, now - since)
-                since, tell_at = now, now + FIRST_TOLD_S
-                self._wish(health.state)
-            elif health.state is State.STARTING and now >= tell_at:
-                self._tell_unhealthy(health, now - since)
-                tell_at = now + REPEAT_S
+                since, tell_at, note_at = now, now + FIRST_TOLD_S, now + NOTED_S
+                noted = health.answer if health.state is State.STARTING else ""
+                self._wish(health.state, noted)
+            elif health.state is State.STARTING and not answer.passed:
+                if now >= tell_at:
+                    self._tell_unhealthy(health, now - since)
+                    tell_at = now + REPEAT_S
+                if now >= note_at and health.answer != noted:
+                    noted, note_at = health.answer, now + NOTED_S
+                    self._wish(State.STARTING, noted)
             pause_s = health.pause_s(now - since)
 
     def _ask(self, ask: Ask) -> Answer:

@@ -24,10 +24,11 @@ from registry.faults import (
 )
 from registry.holders import present_holder, successor
 from registry.keys import RouteKey
-from registry.records import Address, InstanceRecord, State
+from registry.records import HEALTH_MAX, Address, InstanceRecord, State
 from registry.registrations import Registrations, instant
 from registry.snapshot import Entry
 from registry.spread import vary
+from registry.terminal import escaped
 
 RETRY_FIRST_S = 0.05
 """The upper end of the first pause; it doubles, so that a crowd of registrars spreads."""
@@ -85,6 +86,18 @@ class Retirement:
     def is_due(self, now: float) -> bool:
         """Whether nobody is waited for any more."""
         return self.by is not None and now >= self.by
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is to stand in the registry of how an instance fares.
+
+    Attributes:
+        health: Why it gets no requests, as a sentence; only of one that is starting.
+    """
+
+    state: State
+    health: str = ""
 
 
 @dataclass(slots=True)
@@ -149,7 +162,7 @@ class Keep:
         self._backoff_s = RETRY_FIRST_S
         self._relief = ""
         self._trouble_at = 0.0
-        self._wished = State.STARTING
+        self._wish = Wish(State.STARTING)
         self._is_tried = self._was_registered = self._was_ready = False
         self._looks_around = self._has_retired = False
         self._found: Address | None = None
@@ -167,9 +180,14 @@ class Keep:
         while not self._timing.wait(delay_s):
             delay_s = self._turn()
 
-    def wish(self, state: State) -> None:
-        """Have this state in the registry from now on; any thread may say so. Never waits."""
-        self._wished = state
+    def wish(self, state: State, health: str = "") -> None:
+        """Have this state in the registry from now on; any thread may say so. Never waits.
+
+        Args:
+            health: Why it gets no requests, as a sentence; with as much of it as a record has room
+                for, and nothing that could not stand there.
+        """
+        self._wish = Wish(state, escaped(health)[:HEALTH_MAX])
         self._timing.ring()
 
     def look_around(self) -> None:
@@ -189,7 +207,11 @@ class Keep:
     @property
     def wished(self) -> State:
         """What was wished for last; of who has retired, that it drains."""
-        return State.DRAINING if self._has_retired else self._wished
+        return self._wanted.state
+
+    @property
+    def _wanted(self) -> Wish:
+        return Wish(State.DRAINING) if self._has_retired else self._wish
 
     def write_draining(self) -> int:
         """Have frontends let go; the revision of it. For whoever waited until ``run`` has ended.
@@ -202,7 +224,7 @@ class Keep:
         held = self.held
         if held.record is None:
             raise LeaseLost("nothing was registered")
-        record = replace(held.record, state=State.DRAINING)
+        record = replace(held.record, state=State.DRAINING, health="")
         try:
             return self.registrations.restate(self.key, record, lease=held.lease)
         except LeaseLost:
@@ -268,7 +290,8 @@ class Keep:
             lease = self.registrations.store.grant(self._ttl_s)
             held.lease, self._lasts_s = lease.id, lease.ttl_s
         since = held.record.registered_at if held.record else instant(self._timing.now())
-        held.record = InstanceRecord(held.address, self.wished, since, self._ttl_s)
+        wanted = self._wanted
+        held.record = InstanceRecord(held.address, wanted.state, since, self._ttl_s, wanted.health)
         default_service = self._default_service
         if held.claim is None:
             default_service = self.registrations.default_service() or default_service
@@ -314,7 +337,7 @@ class Keep:
             # written over in a moment
             return
         if record.address == address and record.state is State.READY:
-            self.held.record, self._wished = record, record.state
+            self.held.record, self._wish = record, Wish(record.state)
 
     def _was_silent(self) -> bool:
         """Whether a lease may have ended because nothing was heard of us for so long."""
@@ -335,13 +358,16 @@ class Keep:
         if self._move():
             self._register()
             return
-        held, state = self.held, self.wished
-        if held.record is not None and held.record.state is not state:
-            wished = replace(held.record, state=state)
+        held, wanted = self.held, self._wanted
+        before = held.record
+        if before is not None and wanted != Wish(before.state, before.health):
+            wished = replace(before, state=wanted.state, health=wanted.health)
             revision = self.registrations.restate(self.key, wished, lease=held.lease)
             held.record = wished
-            log.info("%s is %s", wished.address, state, extra=self._words(revision=revision))
-            self._note_state(state, revision)
+            if wished.state is not before.state:
+                words = self._words(revision=revision)
+                log.info("%s is %s", wished.address, wished.state, extra=words)
+                self._note_state(wished.state, revision)
         self._lasts_s = self.registrations.store.refresh(held.lease)
         if held.record is None or self.registrations.check(
             self.key, held.record, lease=held.lease, claim=held.claim

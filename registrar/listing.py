@@ -1,23 +1,50 @@
 """What is registered, for ``list``: as a table for people, or as one JSON document."""
 
-import calendar
 import json
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from registrar.hosts import HostBook
+from registry.claims import read_claims
 from registry.faults import LabelsExhausted, UsageInvalid
-from registry.keys import Keyspace, RouteKey, shown
-from registry.records import Address, InstanceRecord
-from registry.registrations import Registrations
-from registry.snapshot import Entry
+from registry.keys import ClaimKey, Keyspace, RouteKey, shown
+from registry.records import Address, FrontendRecord, InstanceRecord, State
+from registry.remembering import remembered
+from registry.snapshot import Entry, Snapshot
+from registry.tables import Cell, Page, Tone, age, plain_row
 from registry.terminal import escaped
+from registry.watching import Picture
 
 HEADINGS = ("BRANCH", "SERVICE", "INSTANCE", "ADDRESS", "STATE", "HOSTS", "AGE")
 
-UNITS = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
-"""Seconds in each; an age is told in the largest that it has one of."""
+YIELDING = {HEADINGS.index("INSTANCE"), HEADINGS.index("HOSTS")}
+
+UNHEALTHY, REJECTED = "unhealthy", "rejected"
+"""What a table says besides a record's states: it starts and fails; frontends leave it out."""
+
+TONES = {
+    State.READY: Tone.GOOD,
+    State.STARTING: Tone.DOUBTFUL,
+    UNHEALTHY: Tone.DOUBTFUL,
+    State.DRAINING: Tone.DIM,
+    REJECTED: Tone.BAD,
+}
+
+INDENT = "    "
+
+FIELDS = (
+    "branch",
+    "service",
+    "instance",
+    "address",
+    "hosts",
+    "url",
+    "registered_at",
+    "state",
+    "health",
+)
+"""Of a row, in the JSON document."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +56,9 @@ class Row:
         url: Empty where no frontend has reported.
         registered_at: As it stands in the record; empty if nobody said.
         state: Whether it gets requests: only if it is ready.
+        health: Why it is not ready, as its registrar says.
+        rejection: Why frontends leave it out, as a sentence.
+        conflict: What is wrong with its claim, as a sentence.
     """
 
     branch: str
@@ -39,6 +69,22 @@ class Row:
     url: str
     registered_at: str
     state: str
+    health: str = ""
+    rejection: str = ""
+    conflict: str = ""
+
+    @property
+    def word(self) -> str:
+        """How it fares, in a word."""
+        if self.rejection:
+            return REJECTED
+        return UNHEALTHY if self.state == State.STARTING and self.health else self.state
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """What there is to say of it, as sentences."""
+        health = self.health if self.state == State.STARTING else ""
+        return tuple(filter(None, (self.rejection, health, self.conflict)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,61 +95,119 @@ class Listing:
     problems: tuple[str, ...]
 
 
-def read_listing(registrations: Registrations, book: HostBook, *, branch: str = "") -> Listing:
-    """Read what is registered, of one branch or of all.
+def prefixes(keys: Keyspace, *, branch: str = "") -> tuple[bytes, bytes, bytes]:
+    """What is read for a listing, of one branch or of all: routes, claims and frontends.
 
     Raises:
         UsageInvalid: The branch's name cannot be one.
     """
     try:
-        below = registrations.keys.within(branch)[0] if branch else registrations.keys.routes
+        below = keys.within(branch)[0] if branch else keys.routes
     except ValueError as exc:
         raise UsageInvalid(str(exc)) from exc
-    return build_listing(
-        registrations.store.list(below).entries.values(), book, keys=registrations.keys
+    return below, keys.claims, keys.frontends
+
+
+def draw(snapshots: Sequence[Snapshot], *, keys: Keyspace, default_service: str) -> Picture:
+    """What is shown of what lies below ``prefixes``."""
+    listing = compile_listing(snapshots, keys=keys, default_service=default_service)
+    return Picture(
+        listing,
+        lambda: render_json(listing),
+        lambda page: render_table(listing, page, now=time.time()),
+        listing.problems,
     )
 
 
-def build_listing(entries: Iterable[Entry], book: HostBook, *, keys: Keyspace) -> Listing:
-    """Parse the entries below ``routes/``; whatever is wrong is told apart. Pure."""
+def compile_listing(
+    snapshots: Sequence[Snapshot], *, keys: Keyspace, default_service: str
+) -> Listing:
+    """A listing of what lies below ``prefixes``. Pure."""
+    routes, standing, frontends = (one.entries.values() for one in snapshots)
+    claims, unread = read_claims(standing, keys=keys)
+    records = list(_records(frontends))
+    book = HostBook(claims, records, default_service=default_service, keys=keys)
+    listing = build_listing(routes, book, keys=keys, told=_told(records))
+    if not unread:
+        return listing
+    first = f"{unread[0].key}: {unread[0].reason}"
+    problem = f"{len(unread)} claims cannot be read, such as {first}"
+    return Listing(listing.rows, (*listing.problems, problem))
+
+
+def build_listing(
+    entries: Iterable[Entry],
+    book: HostBook,
+    *,
+    keys: Keyspace,
+    told: Mapping[str, str] | None = None,
+) -> Listing:
+    """Parse the entries below ``routes/``; whatever is wrong is told apart. Pure.
+
+    Args:
+        told: What frontends say of keys, routes' and claims'.
+    """
     rows: list[Row] = []
     problems: list[str] = []
     for entry in entries:
         try:
-            rows.append(_row(entry, book, keys=keys))
+            rows.append(_row(entry, book, keys=keys, told=told or {}))
         except (ValueError, LabelsExhausted) as exc:
             problems.append(f"{shown(entry.key)}: {exc}")
+    _read.turn()
     rows.sort(key=lambda row: (row.branch, row.service, row.instance))
     return Listing(tuple(rows), tuple(sorted(problems)))
 
 
 def render_json(listing: Listing) -> str:
     """One JSON document, ASCII alone."""
-    names = ("branch", "service", "instance", "address", "hosts", "url", "registered_at")
-    return json.dumps([{name: getattr(row, name) for name in names} for row in listing.rows])
+    return json.dumps([{name: getattr(row, name) for name in FIELDS} for row in listing.rows])
 
 
-def render_table(listing: Listing, *, now: float) -> str:
-    """Aligned columns; what could steer a terminal is escaped."""
+def render_table(listing: Listing, page: Page, *, now: float) -> list[str]:
+    """Aligned columns, and what there is to say of a row below it; nothing steers a terminal.
+
+    Args:
+        now: In seconds since 1970.
+    """
     if not listing.rows:
-        return "nothing is registered"
-    return align([HEADINGS, *(_cells(row, now=now) for row in listing.rows)])
+        return ["nothing is registered"]
+    headings = plain_row(*HEADINGS, tone=Tone.STRONG)
+    cells = [headings, *(_cells(row, now=now) for row in listing.rows)]
+    first, *table = page.table(cells, yielding=YIELDING)
+    lines = [first]
+    for row, line in zip(listing.rows, table, strict=True):
+        lines.append(line)
+        tone = Tone.BAD if row.rejection else Tone.DOUBTFUL
+        lines += [page.line(INDENT + escaped(one), tone) for one in row.reasons]
+    return lines
 
 
-def align(lines: Sequence[Sequence[str]]) -> str:
-    """A table as text: its columns as wide as they need to be."""
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(_aligned(line, widths) for line in lines)
+def _records(frontends: Iterable[Entry]) -> Iterable[FrontendRecord]:
+    for entry in sorted(frontends, key=lambda one: one.key):
+        try:
+            yield FrontendRecord.parse(entry.value)
+        except ValueError:
+            # its regenerator writes it anew when it reports next
+            continue
 
 
-def _row(entry: Entry, book: HostBook, *, keys: Keyspace) -> Row:
-    key = keys.parse(entry.key)
-    if not isinstance(key, RouteKey):
-        raise ValueError("the key is not a route's")
-    if key.instance and not entry.lease:
-        _check_hand_written(key)
-    record = InstanceRecord.parse(entry.value)
+def _told(records: Sequence[FrontendRecord]) -> dict[str, str]:
+    """What frontends say of keys; of two that differ the first."""
+    found: dict[str, str] = {}
+    for record in records:
+        for one in record.rejections:
+            found.setdefault(one["key"], one["reason"])
+    return found
+
+
+def _row(entry: Entry, book: HostBook, *, keys: Keyspace, told: Mapping[str, str]) -> Row:
+    key, record = _read(entry, keys)
     hosts = book.of(key.branch, key.service)
+    rejection = conflict = ""
+    if told:
+        rejection = told.get(shown(entry.key), "")
+        conflict = told.get(keys.raw(ClaimKey(key.branch, key.service)).decode(), "")
     return Row(
         key.branch,
         key.service,
@@ -113,7 +217,25 @@ def _row(entry: Entry, book: HostBook, *, keys: Keyspace) -> Row:
         hosts.url,
         record.registered_at,
         record.state.value,
+        record.health,
+        rejection and f"frontends leave it out: {rejection}",
+        conflict,
     )
+
+
+@remembered
+def _read(entry: Entry, keys: Keyspace) -> tuple[RouteKey, InstanceRecord]:
+    """What an entry says.
+
+    Raises:
+        ValueError: It is no route.
+    """
+    key = keys.parse(entry.key)
+    if not isinstance(key, RouteKey):
+        raise ValueError("the key is not a route's")
+    if key.instance and not entry.lease:
+        _check_hand_written(key)
+    return key, InstanceRecord.parse(entry.value)
 
 
 def _check_hand_written(key: RouteKey) -> None:
@@ -126,22 +248,7 @@ def _check_hand_written(key: RouteKey) -> None:
         ) from exc
 
 
-def _cells(row: Row, *, now: float) -> tuple[str, ...]:
-    age = _age(row.registered_at, now=now)
-    instance = row.instance or "-"
-    names = (row.branch, row.service, instance, row.address, row.state)
-    return tuple(map(escaped, (*names, " ".join(row.hosts), age)))
-
-
-def _age(registered_at: str, *, now: float) -> str:
-    try:
-        at = calendar.timegm(time.strptime(registered_at[:19], "%Y-%m-%dT%H:%M:%S"))
-    except ValueError:
-        return "-"
-    age_s = max(0, int(now - at))
-    size, unit = next((one for one in UNITS if age_s >= one[0]), UNITS[-1])
-    return f"{age_s // size}{unit}"
-
-
-def _aligned(line: Sequence[str], widths: Sequence[int]) -> str:
-    return "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+def _cells(row: Row, *, now: float) -> tuple[Cell, ...]:
+    names = plain_row(*map(escaped, (row.branch, row.service, row.instance or "-", row.address)))
+    hosts = plain_row(" ".join(row.hosts), age(row.registered_at, now=now))
+    return (*names, Cell(row.word, TONES[row.word]), *hosts)

@@ -23,6 +23,7 @@
       NotApplied             nobody       75  a frontend did not report in time
       NotReached             operator     75  a frontend leads nobody to what it should serve
       NotRegistered          operator     69  what was asked for is not in the registry
+      NotRecorded            operator     69  what was asked for is in no frontend's history
       EngineUnreachable      operator     69  no Docker engine answers
       EngineDenied           operator     77  the Docker engine may not be asked
       MetadataUnavailable    operator     69  AWS does not tell a container of itself
@@ -206,6 +207,13 @@ class NotReached(Fault):
 
 class NotRegistered(Fault):
     """What was asked for is not in the registry."""
+
+    owner = Owner.OPERATOR
+    exit_code = 69
+
+
+class NotRecorded(Fault):
+    """What was asked for is not in a frontend's history, or there is no history."""
 
     owner = Owner.OPERATOR
     exit_code = 69

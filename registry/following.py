@@ -197,7 +197,9 @@ class Follower:
 
     def _take(self, snapshot: Snapshot, batch: Batch) -> Snapshot:
         self._snapshot = snapshot.after(batch.changes, revision=batch.revision)
-        if any(self._heed(change.key) for change in batch.changes):
+        # all are asked: whoever listens for a key of its own hears of each
+        heeded = [self._heed(change.key) for change in batch.changes]
+        if any(heeded):
             self._handover.offer(self._snapshot)
         return self._snapshot
 

@@ -148,6 +148,9 @@ def test_the_service_gets_requests_while_ecs_says_that_it_is_healthy(stage: Stag
         one.wait_state(State.READY)
         assert while_the_agent_is_away(one, "UNHEALTHY") is State.READY
         one.wait_state(State.STARTING)
+        record = one.record()
+        assert record is not None
+        assert record.health == "ECS says that container web is UNHEALTHY (exit code 1)"
         aws.set_health("web", "HEALTHY")
         one.wait_state(State.READY)
 

@@ -10,7 +10,7 @@ import pytest
 
 from registry.records import InstanceRecord, State
 from tests.etcd_server import EtcdServer, free_ports, wait_until
-from tests.registrar_process import Registrar
+from tests.registrar_process import Place, Registrar
 from tests.system.asking import Asking
 from tests.system.frontend import Frontend
 from tests.system.service_process import Branch
@@ -68,6 +68,56 @@ def test_who_fails_several_times_leaves_the_rotation_and_comes_back_after_severa
     assert re.search(
         r"no longer healthy: GET http://127.0.0.1:\d+/healthz answered 503", registrar.log
     )
+
+
+def written(place: Place, name: str) -> list[tuple[State, str]]:
+    """What was ever registered of a branch: state and health, each time that it was written."""
+    newest = place.etcd.list(place.keys.routes)
+    [key] = [key for key in newest.entries if name.encode() in key]
+    found: dict[int, InstanceRecord] = {}
+    for revision in range(newest.entries[key].create_revision, newest.revision + 1):
+        entry = place.etcd.list(place.keys.routes, at=revision).entries.get(key)
+        if entry is not None:
+            found[entry.mod_revision] = InstanceRecord.parse(entry.value)
+    return [(one.state, one.health) for one in found.values()]
+
+
+def test_why_a_service_is_not_healthy_stands_in_the_registry_until_it_is(
+    branch: Callable[[str], Branch], tmp_path: Path
+) -> None:
+    """It is asked ten times a second, and written once."""
+    (ill := tmp_path / "ill").touch()
+    demo = branch("gate-reason")
+    (port,) = free_ports(1)
+    answered = f"GET http://127.0.0.1:{port}/healthz answered 503"
+    with demo.start("one", "--health-path", "/healthz", port=port, ill=ill) as registrar:
+        registrar.wait_said("as starting")
+        wait_until(lambda: answered in demo.place.ask("list", demo.name).stdout, within_s=20)
+        listed = demo.place.ask("list", demo.name).stdout
+        ill.unlink()
+        demo.wait_served("one")
+
+    assert "unhealthy" in listed
+    assert written(demo.place, demo.name) == [
+        (State.STARTING, ""),
+        (State.STARTING, answered),
+        (State.READY, ""),
+    ]
+
+
+def test_who_gets_ill_says_at_once_why(
+    branch: Callable[[str], Branch], frontend: Frontend, tmp_path: Path
+) -> None:
+    ill = tmp_path / "ill"
+    demo = branch("gate-ill")
+    with demo.start("one", "--health-path", "/healthz", ill=ill):
+        demo.wait_served("one")
+        ill.touch()
+        wait_until(lambda: frontend.ask(demo.host).status == 503)
+
+        state, health = written(demo.place, demo.name)[-1]
+        assert state is State.STARTING
+        assert health.endswith("/healthz answered 503")
 
 
 def test_an_answer_that_takes_too_long_is_none(

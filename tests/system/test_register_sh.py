@@ -488,6 +488,27 @@ def test_it_is_ready_when_its_path_answers(shell: Shell, place: Place) -> None:
             thread.join()
 
 
+def test_why_it_is_not_ready_stands_in_the_registry_after_ten_seconds(
+    shell: Shell, place: Place
+) -> None:
+    (port,) = free_ports(1)
+    environ = place.instance_environ(IP="127.0.0.1", PORT=str(port), HEALTH_TCP="on", TTL="2")
+    with ShellRegistrar(shell, ["sh", "-c", UNTIL_TERM], environ) as registrar:
+        registrar.wait_said("as starting")
+        assert place.record().health == ""
+        wait_until(lambda: place.record().health, within_s=20)
+        record = place.record()
+        assert record.state is State.STARTING
+        assert record.health == f"127.0.0.1:{port} takes no connection"
+        assert "not healthy for 10 s" in registrar.log
+        noted_at = place.routes()[0].mod_revision
+        with socket.create_server(("127.0.0.1", port)):
+            assert place.wait_registered().mod_revision > noted_at
+        assert place.record().health == ""
+        # nobody else wrote it meanwhile, so it was written once and taken for our own
+        assert "somebody removed our key or changed it" not in registrar.log
+
+
 def test_it_is_ready_when_its_port_takes_a_connection(shell: Shell, place: Place) -> None:
     (port,) = free_ports(1)
     environ = place.instance_environ(IP="127.0.0.1", PORT=str(port), HEALTH_TCP="on")

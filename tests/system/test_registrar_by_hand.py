@@ -53,6 +53,8 @@ def test_what_was_added_is_listed_and_has_a_url(place: Place) -> None:
         "address": "10.0.0.5:8080",
         "hosts": ["feature-login-web.dev.example.com", "feature-login.dev.example.com"],
         "url": "http://feature-login.dev.example.com:8080",
+        "state": "ready",
+        "health": "",
     }
     assert url.stdout == "http://feature-login.dev.example.com:8080\n"
     assert url.stderr == ""

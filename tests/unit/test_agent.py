@@ -174,6 +174,23 @@ def killed(container: Container, signal: int) -> Event:
     return Event(container.id, "kill", signal)
 
 
+def test_what_the_engine_s_health_check_says_stands_in_the_registry(scene: Scene) -> None:
+    container = scene.add("a", 8001, health="healthy")
+    scene.hear(None)
+    scene.wait_registered("a")
+
+    scene.change(container, health="unhealthy")
+    scene.hear(None)
+    scene.wait_registered()
+
+    [entry] = scene.store.list(KEYS.routes).entries.values()
+    record = InstanceRecord.parse(entry.value)
+    assert (record.state, record.health) == (
+        State.STARTING,
+        "its health check says unhealthy",
+    )
+
+
 def test_who_was_told_to_end_and_goes_on_is_registered_again(scene: Scene) -> None:
     """Docker waits 10 s, and kills; who runs after a minute took the signal for something else."""
     deaf = scene.add("a", 8001)

@@ -367,6 +367,117 @@ def test_who_is_well_does_not_look_where_it_is() -> None:
     assert stage.looks == 1
 
 
+def revisions(stage: Stage) -> int:
+    """How often the route was written."""
+    entries = [found.get(KEYS.raw(KEY)) for found in stage.store.history.values()]
+    return len({entry.mod_revision for entry in entries if entry})
+
+
+def wait_asked(stage: Stage, times: int) -> None:
+    """Wait until the service was asked so often from now on, and what came of it is done."""
+    until = len(stage.asked) + times
+    wait_until(lambda: len(stage.asked) >= until)
+
+
+def health(stage: Stage) -> str | None:
+    record = stage.record()
+    return record.health if record else None
+
+
+def test_who_is_found_ill_says_why_in_the_registry_until_it_is_well() -> None:
+    stage = Stage(answer=WELL)
+    with running(stage):
+        stage.gate.begin()
+        wait_until(lambda: stage.state() is State.READY)
+        stage.answer = Answer(passed=False, words="GET http://10.0.0.5:8080/healthz answered 500")
+        wait_until(lambda: stage.state() is State.STARTING)
+        assert health(stage) == "GET http://10.0.0.5:8080/healthz answered 500"
+        stage.answer = WELL
+        wait_until(lambda: stage.state() is State.READY)
+        assert health(stage) == ""
+    # starting, ready, starting, ready: the sentence came and went with the state
+    assert revisions(stage) in {3, 4}
+
+
+def test_who_gets_well_within_ten_seconds_is_written_no_sentence() -> None:
+    stage = Stage()
+    with running(stage):
+        stage.gate.begin()
+        wait_asked(stage, 5)
+        stage.passed_s = 9.0
+        wait_asked(stage, 5)
+        assert health(stage) == ""
+        stage.answer = WELL
+        wait_until(lambda: stage.state() is State.READY)
+
+    assert revisions(stage) == 2
+
+
+def test_who_does_not_get_well_says_why_in_the_registry_after_ten_seconds() -> None:
+    stage = Stage()
+    with running(stage):
+        stage.gate.begin()
+        wait_asked(stage, 3)
+        stage.passed_s = 10.0
+        wait_until(lambda: health(stage) == "ill")
+        wait_asked(stage, 20)
+
+    assert revisions(stage) == 2
+
+
+def test_a_sentence_that_is_another_each_time_is_written_every_ten_seconds() -> None:
+    stage = Stage(answer=WELL)
+    with running(stage):
+        stage.gate.begin()
+        wait_until(lambda: stage.state() is State.READY)
+        stage.answer = Answer(passed=False, words="out of order for 1 s")
+        wait_until(lambda: stage.state() is State.STARTING)
+        written = revisions(stage)
+        for number in range(2, 20):
+            stage.answer = Answer(passed=False, words=f"out of order for {number} s")
+            wait_asked(stage, 2)
+        assert health(stage) == "out of order for 1 s"
+        assert revisions(stage) == written
+        stage.passed_s = 10.0
+        wait_until(lambda: health(stage) == "out of order for 19 s")
+        assert revisions(stage) == written + 1
+        # and not again so soon
+        stage.answer = Answer(passed=False, words="out of order for 20 s")
+        wait_asked(stage, 5)
+        assert revisions(stage) == written + 1
+        # what has not changed for long is written at once when it does
+        stage.passed_s = 30.0
+        wait_until(lambda: health(stage) == "out of order for 20 s")
+        stage.passed_s = 100.0
+        wait_asked(stage, 3)
+        assert revisions(stage) == written + 2
+        stage.answer = Answer(passed=None, words="nobody knows")
+        wait_until(lambda: health(stage) == "nobody knows")
+
+
+def test_one_pass_of_several_is_no_reason_not_to_be_ready() -> None:
+    stage = Stage(HealthSettings(interval_s=0.01, failures=1, passes=10**6), answer=WELL)
+    with running(stage):
+        stage.gate.begin()
+        wait_until(lambda: stage.state() is State.READY)
+        stage.answer = ILL
+        wait_until(lambda: stage.state() is State.STARTING)
+        stage.answer = WELL
+        stage.passed_s = 10.0
+        wait_asked(stage, 20)
+
+        assert health(stage) == "ill"
+
+
+def test_what_stands_behind_a_question_mark_is_told_to_nobody() -> None:
+    """Everybody reads the sentence on a page; the service is asked all of it."""
+    with answering(b"HTTP/1.1 500 So\r\n\r\n") as (address, asked):
+        answer = ask("/healthz?key=secret", address)
+
+    assert answer.words == f"GET http://{address}/healthz answered 500"
+    assert asked[0].startswith(b"GET /healthz?key=secret ")
+
+
 def ready_at(stage: Stage) -> set[Address]:
     """Where it ever got requests."""
     entries = [found[KEYS.raw(KEY)] for found in stage.store.history.values() if found]

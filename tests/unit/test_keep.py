@@ -978,3 +978,70 @@ def test_who_has_moved_and_lost_the_registry_meanwhile_registers_there_when_it_i
     keep.run()
 
     assert InstanceRecord.parse(stage.store.entries[RAW].value).address == ELSEWHERE
+
+
+def test_why_it_is_not_ready_is_written_once_and_goes_with_the_state() -> None:
+    stage = Stage()
+    keep = stage.keep()
+    written: list[tuple[int, InstanceRecord]] = []
+
+    def look() -> None:
+        entry = stage.store.entries[RAW]
+        written.append((entry.mod_revision, InstanceRecord.parse(entry.value)))
+
+    stage.time.at(10, lambda: keep.wish(State.STARTING, "it answered 500"))
+    stage.time.at(11, look)
+    stage.time.at(90, look)
+    stage.time.at(100, lambda: keep.wish(State.READY))
+    stage.time.at(101, look)
+    stage.time.stop_at(102)
+    keep.run()
+
+    (first_at, first), (later_at, _), (_, ready) = written
+    assert (first.state, first.health) == (State.STARTING, "it answered 500")
+    assert later_at == first_at
+    assert (ready.state, ready.health) == (State.READY, "")
+    assert stage.told.ready_at
+
+
+def test_a_new_lease_says_why_as_well() -> None:
+    stage = Stage()
+    keep = stage.keep()
+    stage.time.at(10, lambda: keep.wish(State.STARTING, "it answered 500"))
+    stage.time.at(20, stage.store.forget_everything)
+    stage.time.stop_at(60)
+    keep.run()
+
+    # from the first write on
+    values = {found[RAW].value for found in stage.store.history.values() if RAW in found}
+    assert {InstanceRecord.parse(value).health for value in values} == {"it answered 500"}
+
+
+@pytest.mark.parametrize("sentence", ["x" * 300, "\ud800 and \x1b[2J", "日" * 300])
+def test_a_sentence_that_could_not_stand_in_a_record_is_cut_and_written_once(sentence: str) -> None:
+    stage = Stage()
+    keep = stage.keep()
+    revisions: list[int] = []
+    stage.time.at(10, lambda: keep.wish(State.STARTING, sentence))
+    stage.time.at(11, lambda: revisions.append(stage.store.revision))
+    stage.time.stop_at(300)
+    keep.run()
+
+    health = InstanceRecord.parse(stage.store.entries[RAW].value).health
+    assert 0 < len(health) <= 200
+    assert health.isprintable()
+    assert keep.held.record is not None
+    assert keep.held.record.health == health
+    assert revisions == [stage.store.revision]
+
+
+def test_who_drains_says_nothing_of_its_health() -> None:
+    stage = Stage()
+    keep = stage.keep()
+    stage.time.at(10, lambda: keep.wish(State.STARTING, "it answered 500"))
+    stage.time.stop_at(20)
+    keep.run()
+    keep.write_draining()
+
+    record = InstanceRecord.parse(stage.store.entries[RAW].value)
+    assert (record.state, record.health) == (State.DRAINING, "")
