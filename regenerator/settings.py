@@ -3,15 +3,16 @@
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from regenerator.certificates import CertificateFiles, read_pair
 from regenerator.listeners import own_addresses, parse_listeners
-from regenerator.pipeline import Rules
 from regenerator.render import RenderSettings, word
-from regenerator.routes import AddressRules, Network
+from regenerator.routes import AddressRules, Network, Rules
 from registry.etcd import EtcdSettings
 from registry.keys import Keyspace
 from registry.names import is_domain
@@ -29,6 +30,9 @@ from registry.values import (
 
 DAY_S = 86400.0
 
+HTTPS_PORT = 443
+"""Where https is found without being told (registered with IANA)."""
+
 _NONE: tuple[Network, ...] = ()
 
 
@@ -43,6 +47,7 @@ class RegeneratorSettings:
         relist_s: Between two readings of the whole registry.
         brake_window_s: Losses within it are counted together.
         metrics: Where numbers for Prometheus are given; None for nowhere.
+        certificate: What is shown to who comes with TLS; None where nobody can.
     """
 
     etcd: EtcdSettings
@@ -57,6 +62,7 @@ class RegeneratorSettings:
     relist_s: float
     brake_window_s: float
     metrics: Address | None
+    certificate: CertificateFiles | None = None
 
     @property
     def keys(self) -> Keyspace:
@@ -79,6 +85,11 @@ def read_settings(given: Mapping[str, str], *, templates: Path) -> RegeneratorSe
     etcd = needed_etcd(registry, problems)
     any_port: tuple[Address, ...] = (Address("127.0.0.1", 8080),)
     listeners = problems.read("LISTEN", given["listen"], parse_listeners, any_port)
+    secure: tuple[Address, ...] = ()
+    if given["listen_tls"]:
+        secure = problems.read("LISTEN_TLS", given["listen_tls"], parse_listeners, secure)
+    if twice := sorted(map(str, set(listeners) & set(secure))):
+        problems.note(f"LISTEN and LISTEN_TLS both have {twice[0]}; take it out of one of them")
     folder = Path(given["templates"]) if given["templates"] else templates
     if not (folder / "nginx.conf").is_file():
         problems.note(f"TEMPLATES is {str(folder)!r}: there is no nginx.conf in it")
@@ -94,15 +105,16 @@ def read_settings(given: Mapping[str, str], *, templates: Path) -> RegeneratorSe
         metrics = problems.read("METRICS", given["metrics"], Address.parse, None)
     rules = Rules(
         registry.keys,
-        _address_rules(given, problems, listeners),
+        _address_rules(given, problems, (*listeners, *secure)),
         registry.default_service,
     )
-    text = _render_settings(given, problems, listeners)
+    text = _render_settings(given, problems, listeners, secure=secure)
+    certificate, pair = _certificate(given, problems, secure)
     problems.settle()
     return RegeneratorSettings(
         etcd=etcd,
         rules=rules,
-        text=text,
+        text=replace(text, tls=pair),
         listeners=listeners,
         templates=folder,
         state=Path(given["state"]).absolute(),
@@ -112,6 +124,7 @@ def read_settings(given: Mapping[str, str], *, templates: Path) -> RegeneratorSe
         relist_s=relist_s,
         brake_window_s=window_s,
         metrics=metrics,
+        certificate=certificate,
     )
 
 
@@ -125,15 +138,46 @@ def _address_rules(
     )
 
 
+def _certificate(
+    given: Mapping[str, str], problems: Problems, secure: tuple[Address, ...]
+) -> tuple[CertificateFiles | None, str]:
+    """The files of the certificate, after a look at whether they can be used, and its name."""
+    named = {name: given[name.lower()] for name in ("LISTEN_TLS", "TLS_CERT", "TLS_KEY")}
+    missing = [name for name, text in named.items() if not text]
+    if missing and len(missing) < len(named):
+        there = next(name for name in named if name not in missing)
+        every = ", ".join(named)
+        problems.note(f"{there} is set, and {missing[0]} is not; TLS needs all of {every}")
+    if missing or not secure:
+        return None, ""
+    files = CertificateFiles(Path(named["TLS_CERT"]), Path(named["TLS_KEY"]))
+    try:
+        return files, read_pair(files).name
+    except ValueError as exc:
+        problems.note(f"TLS_CERT and TLS_KEY: {exc}")
+        return None, ""
+
+
 def _render_settings(
-    given: Mapping[str, str], problems: Problems, listeners: tuple[Address, ...]
+    given: Mapping[str, str],
+    problems: Problems,
+    listeners: tuple[Address, ...],
+    *,
+    secure: tuple[Address, ...],
 ) -> RenderSettings:
     domain = problems.read("DOMAIN", given["domain"], _domain, "localhost")
-    public = given["public_url"] or f"http://{domain}:{listeners[0].port}"
+    public = given["public_url"] or _default_url(domain, listeners=listeners, secure=secure)
+    public_url = problems.read("PUBLIC_URL", public, partial(_public_url, domain=domain), "")
+    if secure and public_url.startswith("http:"):
+        problems.note(
+            f"PUBLIC_URL is {public!r}, and with LISTEN_TLS everybody is sent to https: begin it"
+            " with https://"
+        )
+    doors = _doors(given, problems)
     seconds = partial(_whole_seconds, problems, given)
     return RenderSettings(
         domain=domain,
-        public_url=problems.read("PUBLIC_URL", public, partial(_public_url, domain=domain), ""),
+        public_url=public_url,
         listen=tuple(map(str, listeners)),
         trusted_proxies=tuple(
             map(
@@ -150,7 +194,118 @@ def _render_settings(
         stream_timeout_s=seconds("stream_timeout"),
         keepalive_min_timeout_s=seconds("keepalive_min_timeout"),
         shutdown_timeout_s=seconds("shutdown_timeout"),
+        protect=doors.protect,
+        basic_auth=doors.basic_auth,
+        allow_clients=doors.allow_clients,
+        auth_url=doors.auth_url,
+        auth_cookie=doors.auth_cookie,
+        cookie_domain=doors.cookie_domain,
+        listen_tls=tuple(map(str, secure)),
     )
+
+
+class _Doors(NamedTuple):
+    """Who is let in; as in ``RenderSettings``."""
+
+    protect: str
+    basic_auth: str
+    allow_clients: tuple[str, ...]
+    auth_url: str
+    auth_cookie: str
+    cookie_domain: str
+
+
+def _doors(given: Mapping[str, str], problems: Problems) -> _Doors:
+    basic_auth, auth_url = "", ""
+    clients = _NONE
+    if given["basic_auth"]:
+        basic_auth = problems.read("BASIC_AUTH", given["basic_auth"], _password_file, "")
+    if given["allow_clients"]:
+        clients = problems.read("ALLOW_CLIENTS", given["allow_clients"], _clients, _NONE)
+    if given["auth_url"]:
+        auth_url = problems.read("AUTH_URL", given["auth_url"], _auth_url, "")
+    cookie_domain = problems.read(
+        "COOKIE_DOMAIN", given["cookie_domain"], partial(_one_of, words=("isolate", "share")), ""
+    )
+    if basic_auth and auth_url:
+        problems.note(
+            "BASIC_AUTH and AUTH_URL are both set: a request has one Authorization; set one of them"
+        )
+    if auth_url and cookie_domain == "share":
+        problems.note(
+            "COOKIE_DOMAIN is 'share', with AUTH_URL set: any branch could set the sign-in's cookie"
+            " for all others; leave it at isolate"
+        )
+    protect = problems.read(
+        "PROTECT", given["protect"], partial(_one_of, words=("page", "all")), "page"
+    )
+    is_closed = any(given[name] for name in ("basic_auth", "allow_clients", "auth_url"))
+    if protect == "all" and not is_closed:
+        problems.note(
+            "PROTECT is 'all', and nothing says who is let in: set BASIC_AUTH, ALLOW_CLIENTS or"
+            " AUTH_URL"
+        )
+    cookie = problems.read("AUTH_COOKIE", given["auth_cookie"], _cookie_name, "_oauth2_proxy")
+    return _Doors(protect, basic_auth, tuple(map(str, clients)), auth_url, cookie, cookie_domain)
+
+
+def _clients(text: str) -> tuple[Network, ...]:
+    if found := parse_networks(text):
+        return found
+    raise ValueError("there is no network in it; expected CIDRs such as 10.0.0.0/8")
+
+
+def _password_file(text: str) -> str:
+    """A file that nginx can open by this name, whatever folder it works in."""
+    try:
+        path = Path(word(text))
+        if not path.is_absolute():
+            raise ValueError("expected the whole path of a file, such as /etc/branchfront/htpasswd")
+        lines = path.read_bytes().splitlines()
+    except OSError as exc:
+        raise ValueError(f"the file cannot be read ({exc.strerror})") from exc
+    if not any(re.match(rb"[^#:\s][^:]*:.", line) for line in lines):
+        raise ValueError("there is no line name:password in the file; htpasswd writes such")
+    return text
+
+
+def _auth_url(text: str) -> str:
+    """Scheme, ip and port.
+
+    A name would keep nginx from starting while it does not resolve, and be looked up only then.
+    """
+    scheme, _, address = text.rstrip("/").partition("://")
+    try:
+        found = Address.parse(address)
+    except ValueError:
+        found = None
+    if scheme != "http" or found is None:
+        raise ValueError("expected http, an ip and a port, such as http://127.0.0.1:4180")
+    return f"http://{found}"
+
+
+def _cookie_name(text: str) -> str:
+    """A cookie's name without the prefixes that are stripped with it in any case."""
+    found = re.fullmatch(r"(?i:__host-|__secure-)?([A-Za-z0-9_-]{1,64})", text)
+    if found is None:
+        raise ValueError("expected the name of a cookie, such as _oauth2_proxy")
+    return found[1]
+
+
+def _one_of(text: str, *, words: tuple[str, ...]) -> str:
+    if text not in words:
+        raise ValueError(f"expected {' or '.join(words)}")
+    return text
+
+
+def _default_url(
+    domain: str, *, listeners: tuple[Address, ...], secure: tuple[Address, ...]
+) -> str:
+    if not secure:
+        return f"http://{domain}:{listeners[0].port}"
+    # browsers add it themselves
+    port = "" if secure[0].port == HTTPS_PORT else f":{secure[0].port}"
+    return f"https://{domain}{port}"
 
 
 def _whole_seconds(problems: Problems, given: Mapping[str, str], name: str) -> int:
