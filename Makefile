@@ -1,6 +1,7 @@
 # Two commands do all: `make demo` and `make test`. Both set up their own .venv.
 VENV := .venv
 BIN := $(VENV)/bin
+comma := ,
 PYTHON ?= python3
 
 .PHONY: demo test lint unit fast bench fuzz torture torture-short images clean
@@ -48,8 +49,11 @@ $(VENV)/.standalone: setup.cfg pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[standalone]'
 	touch $@
 
+# What drives a browser is large: only where there is one.
+BROWSER := $(if $(shell command -v chromium),$(comma)browser)
+
 $(VENV)/.test: setup.cfg pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,lint]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,lint$(BROWSER)]'
 	touch $@
 
 $(VENV)/.fuzz: setup.cfg pyproject.toml | $(VENV)/bin/python

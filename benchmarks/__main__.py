@@ -9,7 +9,18 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks import burst, containers, latency, memory, pure, reloads, scale, throughput, traefik
+from benchmarks import (
+    burst,
+    containers,
+    latency,
+    memory,
+    pure,
+    reloads,
+    scale,
+    throughput,
+    traefik,
+    viewers,
+)
 from benchmarks.processes import BenchmarkFault
 from benchmarks.suite import QUICK, Bench, Row, Sizes
 from benchmarks.table import Line, describe_machine, show_table
@@ -20,6 +31,7 @@ ROWS: dict[str, Row] = {
     "burst": burst.measure,
     "pure": pure.measure,
     "throughput": throughput.measure,
+    "viewers": viewers.measure,
     "reloads": reloads.measure,
     "scale": scale.measure,
     "sidecar": memory.measure_sidecar,

@@ -190,6 +190,11 @@ class Brake:
         return len(self._held) + len(self._spared)
 
     @property
+    def kept(self) -> frozenset[bytes]:
+        """The keys of those among them that are held."""
+        return frozenset(self._held)
+
+    @property
     def spared(self) -> frozenset[bytes]:
         """The keys of those among them whose registrars may well be back in a moment."""
         return frozenset(self._spared)
@@ -202,7 +207,7 @@ class Brake:
     def memorable(self) -> Memory | None:
         """What to write down."""
         view = self.view()
-        return None if view is None else Memory(view, frozenset(self._held))
+        return None if view is None else Memory(view, self.kept)
 
     def asked(self) -> frozenset[Address]:
         """The addresses of which it has to be known whether they accept connections."""

@@ -3,12 +3,14 @@
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from regenerator.guard import Guard
 from regenerator.inbox import Inbox
-from regenerator.pipeline import Lost, Outcome, Rules, regenerate
+from regenerator.pipeline import Lost, Outcome, regenerate
 from regenerator.proxy import Proxy
 from regenerator.render import Renderer
+from regenerator.routes import Rules
 from regenerator.settle import Settle
 from registry.claims import Rejection
 from registry.faults import Fault, RenderFault, StateUnwritable
@@ -22,6 +24,9 @@ RETRY_S = (0.5, 30.0)
 START_AGAIN_S = 1.0
 """Before an nginx that does not start is started again: whoever has its port may leave."""
 
+COUNT_OLD_S = 1.0
+"""Between two counts of generations that live on: whoever watches them looks as often at most."""
+
 log = logging.getLogger("regenerator")
 
 
@@ -32,6 +37,7 @@ class Daemon:
         guard: Looks at what the registry says before it is served.
         load: Reads the templates anew.
         report: Told of every outcome, and of every fault with the last outcome that holds.
+        tell_old: Told how many old generations live, whenever that may have changed.
         clock: Monotonic seconds.
     """
 
@@ -45,6 +51,7 @@ class Daemon:
         inbox: Inbox,
         settle: Settle,
         report: Callable[[Outcome | Fault], None],
+        tell_old: Callable[[int], None] = lambda _old: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._proxy = proxy
@@ -54,6 +61,9 @@ class Daemon:
         self._inbox = inbox
         self._settle = settle
         self._report = report
+        self._tell_old = tell_old
+        self._heard_at: float | None = None
+        self._count_old_at = float("inf")
         self._clock = clock
         self._renderer: Renderer | None = None
         self._told: set[Rejection] = set()
@@ -75,6 +85,8 @@ class Daemon:
             if news.are_templates_saved:
                 self._load_templates()
                 self._settle = self._settle.saw_change()
+            if news.snapshot is not None and self._heard_at is None:
+                self._heard_at = news.heard_at
             if self._guard.take(news):
                 self._settle = self._settle.saw_change()
             self._keep_nginx()
@@ -86,6 +98,8 @@ class Daemon:
             else:
                 self._guard.rest()
                 self._proxy.rest()
+                if now >= self._count_old_at:
+                    self._count_old()
         self._guard.write_down()
         self._proxy.stop()
 
@@ -126,6 +140,8 @@ class Daemon:
 
     def _regenerate(self) -> None:
         self._settle = self._settle.began()
+        # what comes from now on is served by the next run
+        heard_at, self._heard_at = self._heard_at, None
         snapshot = self._guard.view()
         if snapshot is None or self._renderer is None:
             return
@@ -139,8 +155,11 @@ class Daemon:
                 proxy=self._proxy,
             )
         except Fault as fault:
+            self._heard_at = heard_at
             self._fall_back(fault)
             return
+        if outcome.is_new and heard_at is not None:
+            outcome = replace(outcome, waited_s=self._clock() - heard_at)
         self._proven = self._renderer
         self._report(outcome)
         if self._broken is None:
@@ -169,8 +188,15 @@ class Daemon:
         self._pause()
 
     def _pause(self) -> None:
-        old = self._proxy.old_generations()
+        old = self._count_old()
         self._settle = self._settle.ended(self._clock(), old_generations=old)
+
+    def _count_old(self) -> int:
+        old = self._proxy.old_generations()
+        self._tell_old(old)
+        # they leave one by one; none comes but by a reload
+        self._count_old_at = self._clock() + COUNT_OLD_S if old else float("inf")
+        return old
 
     def _complain(self, fault: Fault) -> None:
         log.error("%s; still serving %s", fault, self._proxy.answering() or "nothing")

@@ -7,6 +7,9 @@ Shape::
     refused/                             the last one that nginx refused, for a person to look at
     live/<generation>                    there while its workers may answer
     registry.json                        what was served last, for the brake; see memory.py
+    history.db                           what was served when; see dashboard/history/archive.py
+    requests                             where nginx tells of requests; see counting.py
+    tls/                                 certificate and key in use; see certificates.py
     run/  logs/  check/  frontend-id     sockets and pid file; logs; a prefix for ``nginx -t``
 """
 

@@ -9,7 +9,7 @@ from regenerator.inbox import News
 from registry.faults import StateUnwritable
 from registry.keys import shown
 from registry.records import Address
-from registry.snapshot import Snapshot
+from registry.snapshot import Entry, Snapshot
 
 WRITE_S = 2.0
 """Between two writings: at 10,000 routes one takes 50 ms, and a restart needs it roughly."""
@@ -57,6 +57,7 @@ class Guard:
         self._write_at: float | None = None
         self._touch_at = clock()
         self._holds = False
+        self._ended: tuple[Entry, ...] = ()
 
     @property
     def held(self) -> int:
@@ -67,6 +68,21 @@ class Guard:
     def is_braking(self) -> bool:
         """Whether the registry is not taken at its word."""
         return self._brake.is_braking
+
+    @property
+    def kept(self) -> frozenset[bytes]:
+        """The keys of those that are held."""
+        return self._brake.kept
+
+    @property
+    def spared(self) -> frozenset[bytes]:
+        """The keys of those whose registrars may well be back in a moment."""
+        return self._brake.spared
+
+    def take_ended(self) -> tuple[Entry, ...]:
+        """What was deleted since this was asked last, as it was last."""
+        ended, self._ended = self._ended, ()
+        return ended
 
     def view(self) -> Snapshot | None:
         """The registry as it is to be served; None before it was seen."""
@@ -80,6 +96,7 @@ class Guard:
             log.info("lost %s: its registrar has not come back", shown(key))
         if news.snapshot is not None:
             is_new = True
+            self._ended += news.ended
             if alarm := self._brake.saw(news.snapshot, ended=news.ended, now=now):
                 _cry(alarm)
             elif self.is_braking and not self._holds:

@@ -1,7 +1,8 @@
 """Where the threads of a regenerator leave what they saw, and its loop finds it."""
 
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from registry.records import Address
@@ -15,6 +16,7 @@ class News:
     Attributes:
         ended: What was deleted on the way to the snapshot, as it was last.
         answers: Of addresses, whether they accept connections.
+        heard_at: When the first of the snapshots came that were not looked at yet.
     """
 
     snapshot: Snapshot | None = None
@@ -22,6 +24,7 @@ class News:
     answers: Mapping[Address, bool] = field(default_factory=dict)
     are_templates_saved: bool = False
     is_stopping: bool = False
+    heard_at: float = field(default=0.0, compare=False)
 
     def __bool__(self) -> bool:
         return (
@@ -35,9 +38,11 @@ class News:
 class Inbox:
     """Holds the newest of each kind; what is overtaken before it was looked at is gone."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._changed = threading.Condition()
         self._snapshot: Snapshot | None = None
+        self._heard_at = 0.0
         self._ended: tuple[Entry, ...] = ()
         self._answers: dict[Address, bool] = {}
         self._are_templates_saved = False
@@ -47,6 +52,8 @@ class Inbox:
     def put(self, snapshot: Snapshot) -> None:
         """Leave the registry's newest state."""
         with self._changed:
+            if self._snapshot is None:
+                self._heard_at = self._clock()
             self._snapshot = snapshot
             self._ended += snapshot.ended
             self._changed.notify()
@@ -91,6 +98,7 @@ class Inbox:
                 self._answers,
                 self._are_templates_saved,
                 self._is_stopping,
+                self._heard_at,
             )
             self._snapshot, self._ended, self._answers = None, (), {}
             self._are_templates_saved = False

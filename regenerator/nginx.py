@@ -25,6 +25,9 @@ STOP_S = 3.0
 LOG_MOST_BYTES = 64 << 20
 """About 150,000 requests in the access log; with the one before it twice as much."""
 
+DASHBOARD = "dashboard.sock"
+"""Among nginx's sockets, the one that it only calls; see ``dashboard``."""
+
 _RETIRING = "shutting down"
 _LINKED = "conf.d/nginx.conf"
 
@@ -223,7 +226,8 @@ class Nginx:
         processes.reap(members - {self._master})
         self._child, self._master = None, 0
         for path in (self._state / "run").glob("*.sock"):
-            path.unlink(missing_ok=True)
+            if path.name != DASHBOARD:
+                path.unlink(missing_ok=True)
 
     def _left_behind(self) -> list[int]:
         """Whatever of nginx works in our folder.
@@ -240,6 +244,21 @@ class Nginx:
     def _last_words(self) -> str:
         said = (self._state / "logs" / "nginx.out").read_text(errors="replace").splitlines()
         return next(iter(grave(said) or self._error_log.grave() or said[-1:]), "it said nothing")
+
+
+def bound(folder: Path, name: str) -> socket.socket:
+    """A socket in a folder, by way of its descriptor: the path may be too long for it."""
+    (folder / name).unlink(missing_ok=True)
+    inside = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    link = socket.socket(socket.AF_UNIX)
+    try:
+        link.bind(f"/proc/self/fd/{inside}/{name}")
+    except OSError:
+        link.close()
+        raise
+    finally:
+        os.close(inside)
+    return link
 
 
 def _size(path: Path) -> int:

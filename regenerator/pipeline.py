@@ -5,30 +5,9 @@ from typing import NamedTuple
 
 from regenerator.proxy import Proxy
 from regenerator.render import Renderer
-from regenerator.routes import AddressRules, RouteTable, build_routes, read_instance
+from regenerator.routes import Rules
 from registry.claims import Rejection
-from registry.keys import ClaimKey, Keyspace
-from registry.records import InstanceRecord
-from registry.snapshot import Entry, Snapshot
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """What a registry means to this frontend."""
-
-    keys: Keyspace
-    addresses: AddressRules
-    default_service: str
-
-    def read(self, entry: Entry) -> tuple[ClaimKey, InstanceRecord] | None:
-        """One route by these rules: whose it is, and its record; None if it is left out."""
-        return read_instance(entry, keys=self.keys, rules=self.addresses)
-
-    def table(self, snapshot: Snapshot) -> RouteTable:
-        """The routes of a snapshot by these rules."""
-        return build_routes(
-            snapshot, keys=self.keys, rules=self.addresses, default_service=self.default_service
-        )
+from registry.snapshot import Snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +16,7 @@ class Outcome:
 
     Attributes:
         routes: Those that lead to an instance; a claim of which nothing runs is none.
+        waited_s: From the watch's first word of what is new until it was served; 0 if nothing is.
     """
 
     cluster_id: str
@@ -47,6 +27,7 @@ class Outcome:
     is_new: bool
     held: int = 0
     is_braking: bool = False
+    waited_s: float = 0.0
 
     def __str__(self) -> str:
         left_out = f", {len(self.rejections)} records left out" if self.rejections else ""

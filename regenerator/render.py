@@ -18,12 +18,18 @@ from typing import Any, NamedTuple
 import jinja2
 from markupsafe import Markup
 
+from regenerator.instants import absolute, iso
+from regenerator.policy import content_security_policy
 from regenerator.routes import Route, RouteTable
 from registry.faults import RenderFault
 from registry.keys import encode
+from registry.terminal import escaped
 
 PAGES = (404, 405, 502, 503, 504, 508)
 """The statuses that have a page."""
+
+DOOR_PAGES = (401, 403, 500)
+"""Those that have one as well where not everybody is let in."""
 
 DIGEST_LENGTH = 12
 """Hex digits of a generation's name: of a million generations no two are alike, at 1 in 500."""
@@ -51,6 +57,19 @@ class RenderSettings:
             scans the blocks one by one, so more of them slow all others down.
         user: Whom the workers run as; empty unless started as root.
         access_log: A file, relative to the state folder or absolute, or ``off``.
+        requests_port: Where each request for a branch is told to be counted, by UDP on loopback; 0
+            for nowhere.
+        requests_tag: What these datagrams are known by; letters and digits, 32 at most.
+        protect: What ``basic_auth``, ``allow_clients`` and ``auth_url`` close: the ``page`` with
+            its API, or ``all``, hosts of branches as well.
+        basic_auth: An htpasswd file; nginx reads it at each request. Empty for none.
+        allow_clients: CIDRs of those who are let in; empty for everybody.
+        auth_url: A proxy that knows who is signed in, such as ``http://127.0.0.1:4180``.
+        auth_cookie: What the names of that proxy's cookies begin with.
+        cookie_domain: ``isolate`` cuts a service's cookies down to its own host, ``share`` leaves
+            them as they are.
+        listen_tls: What nginx listens on with TLS.
+        tls: The name of certificate and key below ``tls/``; empty without ``listen_tls``.
     """
 
     domain: str
@@ -65,6 +84,41 @@ class RenderSettings:
     stream_timeout_s: int = 3600
     keepalive_min_timeout_s: int = 10
     shutdown_timeout_s: int = 600
+    requests_port: int = 0
+    requests_tag: str = ""
+    protect: str = "page"
+    basic_auth: str = ""
+    allow_clients: tuple[str, ...] = ()
+    auth_url: str = ""
+    auth_cookie: str = "_oauth2_proxy"
+    cookie_domain: str = "isolate"
+    listen_tls: tuple[str, ...] = ()
+    tls: str = ""
+
+    @property
+    def public_scheme(self) -> str:
+        """What people's URLs begin with."""
+        return self.public_url.partition("://")[0]
+
+    @property
+    def public_port(self) -> str:
+        """The port in people's URLs; empty where there is none in them."""
+        return self.public_url.partition("://")[2].partition(":")[2]
+
+    @property
+    def auth_address(self) -> str:
+        """Where the sign-in proxy listens."""
+        return self.auth_url.partition("://")[2]
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether not everybody may see the list of branches."""
+        return bool(self.basic_auth or self.allow_clients or self.auth_url)
+
+    @property
+    def is_listed_openly(self) -> bool:
+        """Whether who sees a page on a branch's host may see the list of branches as well."""
+        return self.protect == "all" or not self.is_closed
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,13 +180,16 @@ class Renderer:
         self._settings = settings
         self._grammar = _digest({**statics, **templates, "settings": repr(settings)})
         self._configs = _environment(templates, finalize=written, autoescape=False)
-        self._pages = _environment(templates, finalize=None, autoescape=True)
+        self._pages = page_environment(templates)
+        self._policy = page_policy(templates)
         self._config_names = sorted(
             name for name in templates if name.endswith(".conf.j2") and name != _ROUTE
         )
         self._parts: dict[Route, _Parts] = {}
         self._rows: dict[tuple[Route, ...], _Row] = {}
         for name in sorted(templates):
+            if not name.endswith(".j2"):
+                continue
             with _blamed(name):
                 (self._configs if name.endswith(".conf.j2") else self._pages).get_template(name)
 
@@ -143,7 +200,8 @@ class Renderer:
             RenderFault: A template does not fit the values, or lets something through that nginx
                 could misread.
         """
-        config = self._config_values(table.routes) | {"settings": self._settings}
+        config = self._config_values(table.routes)
+        config |= {"settings": self._settings, "policy": Lines(self._policy)}
         rows = self._branch_rows(table.routes)
         pages = {
             "rows": Markup("".join(row.html for row in rows)),  # noqa: S704 - rendered, so escaped
@@ -153,7 +211,7 @@ class Renderer:
         }
         sources = {n.removesuffix(".j2"): (self._configs, n, config) for n in self._config_names}
         sources["pages/index.html"] = (self._pages, "pages/index.html.j2", pages)
-        for status in PAGES:
+        for status in (*PAGES, *(DOOR_PAGES if self._settings.is_closed else ())):
             values = {"settings": self._settings, "status": status}
             sources[f"pages/{status}.html"] = (self._pages, "pages/page.html.j2", values)
             sources[f"pages/{status}.json"] = (self._pages, "pages/problem.json.j2", values)
@@ -253,7 +311,9 @@ def _branch_row(macros: Any, routes: tuple[Route, ...], settings: RenderSettings
             "service": route.service,
             # the short label, where there is one, comes last
             "url": f"{scheme}://{route.labels[-1]}.{authority}",
-            "instances": len(route.instances),
+            "instances": [
+                {"name": one.name, "address": str(one.address)} for one in route.instances
+            ],
         }
         for route in routes
         if route.labels
@@ -267,6 +327,41 @@ def _list_document(settings: RenderSettings, rows: list[_Row], *, held: int) -> 
     branches = ",\n".join(row.json for row in rows)
     head = f'"domain": {json.dumps(settings.domain)}, "held": {held}'
     return f'{{{head}, "branches": [\n{branches}\n]}}\n'
+
+
+def page_environment(templates: Mapping[str, str]) -> jinja2.Environment:
+    """What pages are rendered by; ``inline(name)`` puts a style or a script in as it is."""
+    environment = _environment(templates, finalize=None, autoescape=True)
+
+    def inline(name: str) -> Markup:
+        if name not in templates:
+            raise jinja2.TemplateNotFound(name)
+        return Markup(templates[name])  # noqa: S704 - a file of the folder of templates
+
+    environment.globals["inline"] = inline
+    environment.globals["when"] = _when
+    environment.filters |= {"iso": iso, "absolute": absolute, "plain": _plain}
+    return environment
+
+
+def _when(instant: float | str) -> Markup:
+    """An instant whose age is yet to be filled in, by whoever sends the page."""
+    written = iso(instant)
+    shown = written.replace("T", " ").replace("Z", " UTC")
+    return Markup('<time datetime="{}" title="{}"></time>').format(written, shown)
+
+
+def _plain(text: str) -> str:
+    """Text without signs that are not seen, or turn round what stands beside them."""
+    return text if text.isprintable() else escaped(text)
+
+
+def page_policy(templates: Mapping[str, str]) -> str:
+    """What a browser may do with a page that nginx serves as a file."""
+    return content_security_policy(
+        styles=[templates.get("pages/page.css", "")],
+        scripts=[templates.get("pages/board.js", "")],
+    )
 
 
 def _environment(

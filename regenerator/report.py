@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 
+from regenerator.echo import Echo
 from regenerator.pipeline import Outcome
 from registry.etcd import Etcd
 from registry.faults import ConfigRejected, Fault, LeaseLost, RenderFault, StateUnwritable
@@ -39,9 +40,11 @@ class Reporter:
         keys: Keyspace,
         frontend: str,
         blank: FrontendRecord,
+        echo: Echo | None = None,
         ttl_s: int = TTL_S,
     ) -> None:
         self._etcd = etcd
+        self._echo = echo or Echo(lambda _s: None)
         self._ttl_s = ttl_s
         self._lease = 0
         self._refresh_at = 0.0
@@ -82,14 +85,17 @@ class Reporter:
                 self._keep_lease()
                 with self._changed:
                     record = self._record
+                self._echo.call()
                 self._etcd.write(self._key, record.dump(), lease=self._lease)
                 with self._changed:
                     self._is_written = self._record is record
             except LeaseLost:
                 self._lease = 0
+                self._echo.forget()
                 with self._changed:
                     self._is_written = False
             except Fault:
+                self._echo.forget()
                 # the follower meets the same etcd and says what is wrong with it
                 self._pause(random.uniform(0.2, 1.0))  # noqa: S311 - no secret, only spread
         if self._lease:

@@ -171,6 +171,25 @@ def read_instance(
     return None if isinstance(found, Rejection) else (found.owner, found.record)
 
 
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a registry means to this frontend."""
+
+    keys: Keyspace
+    addresses: AddressRules
+    default_service: str
+
+    def read(self, entry: Entry) -> tuple[ClaimKey, InstanceRecord] | None:
+        """One route by these rules: whose it is, and its record; None if it is left out."""
+        return read_instance(entry, keys=self.keys, rules=self.addresses)
+
+    def table(self, snapshot: Snapshot) -> RouteTable:
+        """The routes of a snapshot by these rules."""
+        return build_routes(
+            snapshot, keys=self.keys, rules=self.addresses, default_service=self.default_service
+        )
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Held:
     """A good record of an instance.

@@ -11,37 +11,32 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from regenerator import templates
+from regenerator.audience import Audience
 from regenerator.brake import Brake
+from regenerator.certificates import Certificates
+from regenerator.counting import open_requests
 from regenerator.daemon import Daemon
 from regenerator.generations import Generations, write_tree
 from regenerator.guard import Guard
 from regenerator.inbox import Inbox
-from regenerator.listeners import reached_at
 from regenerator.memory import MemoryFile
-from regenerator.metrics import Metrics
 from regenerator.nginx import Nginx
-from regenerator.pipeline import Outcome
 from regenerator.prober import Prober
 from regenerator.proxy import Proxy
-from regenerator.report import Reporter
 from regenerator.settings import RegeneratorSettings
 from regenerator.settle import Settle
-from regenerator.status import as_json, as_text, read_frontends
 from registry.etcd import Etcd
-from registry.faults import Fault, NginxDown, NotApplied, ProgramMissing, StateUnwritable
+from registry.faults import NginxDown, NotApplied, ProgramMissing, StateUnwritable
 from registry.following import Follower
 from registry.keys import ReleaseKey
-from registry.records import FrontendRecord
 from registry.registrations import Registrations, instant
 from registry.settings import Problems, needed_etcd, read_registry
-
-STOP_S = 0.5
-"""For taking our record away at the end; its lease does it if etcd is slow."""
 
 RELEASE_TTL_S = 60
 """How long a frontend may be away and still hear of a release."""
@@ -52,8 +47,12 @@ RELEASE_S = 10.0
 log = logging.getLogger("regenerator")
 
 
-def run(settings: RegeneratorSettings) -> None:
-    """Serve until SIGTERM or SIGINT."""
+def run(settings: RegeneratorSettings, *, log_format: str) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Args:
+        log_format: Of the dashboard's log; ours is set up already.
+    """
     binary = _find_nginx(settings.nginx)
     generations = Generations(settings.state)
     with generations.lock():
@@ -72,7 +71,16 @@ def run(settings: RegeneratorSettings) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             # a lock may be held by the thread that the handler interrupts, so not from in here
             signal.signal(number, lambda *_: threading.Thread(target=inbox.stop).start())
-        _serve(settings, nginx=nginx, generations=generations, inbox=inbox)
+        requests = open_requests(settings.state)
+        text = replace(settings.text, requests_port=requests.port, requests_tag=requests.tag)
+        settings = replace(settings, text=text)
+        audience = Audience(
+            settings,
+            frontend=generations.frontend_id(),
+            requests=requests.socket,
+            log_format=log_format,
+        )
+        _serve(settings, audience, nginx=nginx, generations=generations, inbox=inbox)
 
 
 def render(settings: RegeneratorSettings, *, to: Path) -> str:
@@ -92,20 +100,6 @@ def render(settings: RegeneratorSettings, *, to: Path) -> str:
     for rejection in table.rejections:
         log.warning("left out %s: %s", rejection.key, rejection.reason)
     return f"{tree.generation}: {len(table.routes)} routes at revision {snapshot.revision} in {to}"
-
-
-def status(given: Mapping[str, str], *, is_json: bool) -> str:
-    """What every frontend reports.
-
-    Raises:
-        SettingsInvalid: There is no registry to ask.
-    """
-    problems = Problems()
-    registry = read_registry(given, problems)
-    etcd = needed_etcd(registry, problems)
-    problems.settle()
-    frontends = read_frontends(Etcd(etcd), keys=registry.keys)
-    return as_json(frontends) if is_json else as_text(frontends)
 
 
 def release(given: Mapping[str, str]) -> str:
@@ -138,103 +132,61 @@ def release(given: Mapping[str, str]) -> str:
 
 
 def _serve(
-    settings: RegeneratorSettings, *, nginx: Nginx, generations: Generations, inbox: Inbox
+    settings: RegeneratorSettings,
+    audience: Audience,
+    *,
+    nginx: Nginx,
+    generations: Generations,
+    inbox: Inbox,
 ) -> None:
-    etcd = Etcd(settings.etcd)
-    reporter = Reporter(
-        etcd, keys=settings.keys, frontend=generations.frontend_id(), blank=_blank(settings)
-    )
     follower = Follower(
-        etcd,
+        audience.etcd,
         settings.keys.root,
-        heed=_heeds(settings),
-        on_trouble=_Trouble(),
+        heed=audience.heeds,
+        on_trouble=audience.tell_trouble,
         relist_s=settings.relist_s,
         rng=random.Random(),  # noqa: S311 - spreads load, guards nothing
     )
     prober = Prober(inbox.answered)
     file = MemoryFile(settings.state / "registry.json", recent_s=settings.brake_window_s)
     brake = Brake(settings.keys, settings.rules.read, settings.brake_window_s, memory=file.read())
-
-    metrics = Metrics()
-    if settings.metrics is not None:
-        metrics.serve(settings.metrics)
-
-    welcome = _Welcome(settings.text.public_url)
-
-    def tell(news: Outcome | Fault) -> None:
-        reporter.tell(news)
-        metrics.tell(news)
-        welcome.tell(news)
+    guard = Guard(brake, prober=prober, file=file, clock=time.monotonic)
 
     def follow() -> None:
         for snapshot in follower.snapshots():
-            reporter.tell_missed(follower.missed)
-            metrics.tell_missed(follower.missed)
+            audience.tell_missed(follower.missed)
             inbox.put(snapshot)
+
+    def renewed() -> None:
+        audience.metrics.certificate(certificates.expires_at)
+        inbox.saved_templates()
+
+    certificates = Certificates(settings.certificate, settings.state, saved=renewed)
+    if settings.certificate is not None:
+        audience.metrics.certificate(certificates.expires_at)
 
     daemon = Daemon(
         proxy=Proxy(nginx, generations),
-        guard=Guard(brake, prober=prober, file=file, clock=time.monotonic),
+        guard=guard,
         rules=settings.rules,
-        load=partial(templates.load, settings.templates, settings.text),
+        load=lambda: templates.load(settings.templates, certificates.fill(settings.text)),
         inbox=inbox,
         settle=Settle(settings.pause_s, settings.budget),
-        report=tell,
+        report=partial(audience.tell, guard=guard),
+        tell_old=audience.metrics.old_generations,
     )
     watch = templates.TemplateWatch(settings.templates, inbox.saved_templates)
     watch.start()
-    reporter.start()
+    certificates.start()
     prober.start()
+    audience.start()
     threading.Thread(target=follow, name="follow", daemon=True).start()
     daemon.run()
     watch.stop()
+    certificates.stop()
     follower.stop()
     prober.stop()
-    reporter.stop(within_s=STOP_S)
-
-
-class _Welcome:
-    """Says where people find the branches, once, when they do."""
-
-    def __init__(self, url: str) -> None:
-        self._url = url
-
-    def tell(self, news: Outcome | Fault) -> None:
-        if self._url and isinstance(news, Outcome):
-            log.info("open %s", self._url)
-            self._url = ""
-
-
-class _Trouble:
-    """Says that etcd is away once, and that it is back once, however often it was asked."""
-
-    def __init__(self) -> None:
-        self._said = ""
-
-    def __call__(self, fault: Fault | None) -> None:
-        if fault is None:
-            log.info("etcd answers again")
-        elif str(fault) != self._said:
-            log.warning("%s; going on with what is known", fault)
-        self._said = str(fault or "")
-
-
-def _blank(settings: RegeneratorSettings) -> FrontendRecord:
-    text = settings.text
-    return FrontendRecord(
-        domain=text.domain,
-        default_service=settings.rules.default_service,
-        url=text.public_url,
-        address=str(reached_at(settings.listeners[0])),
-    )
-
-
-def _heeds(settings: RegeneratorSettings) -> Callable[[bytes], bool]:
-    """Which keys set a run off; our own record does not, or frontends would wake each other."""
-    keys = settings.keys
-    heeded = (keys.routes, keys.claims, keys.raw(ReleaseKey()))
-    return lambda key: key.startswith(heeded)
+    audience.stop()
 
 
 def _find_nginx(named: str) -> str:

@@ -2,7 +2,7 @@
 
 import importlib.resources
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from watchdog.events import FileSystemEvent, FileSystemEventHandler
@@ -17,22 +17,37 @@ def default_folder() -> Path:
     return Path(str(importlib.resources.files("regenerator") / "nginx"))
 
 
+_SUFFIXES = frozenset({".j2", ".css", ".js"})
+"""Templates, and what stands in pages as it is."""
+
+
 def load(folder: Path, settings: RenderSettings) -> Renderer:
     """Read ``*.conf`` and everything below ``templates/``.
 
     Raises:
         RenderFault: A file cannot be read, or a template does not parse.
     """
-    try:
-        statics = {path.name: path.read_text() for path in sorted(folder.glob("*.conf"))}
-        root = folder / "templates"
-        sources = sorted(root.rglob("*.j2"))
-        templates = {path.relative_to(root).as_posix(): path.read_text() for path in sources}
-    except (OSError, UnicodeDecodeError) as exc:
-        raise RenderFault(f"templates in {folder} cannot be read: {exc}") from exc
+    statics = _read(folder, folder.glob("*.conf"))
     if "nginx.conf" not in statics:
         raise RenderFault(f"{folder} has no nginx.conf, so it is no folder of templates")
-    return Renderer(statics, templates, settings)
+    return Renderer(statics, read_sources(folder), settings)
+
+
+def read_sources(folder: Path) -> dict[str, str]:
+    """Everything below ``templates/``, by its name there.
+
+    Raises:
+        RenderFault: A file cannot be read.
+    """
+    root = folder / "templates"
+    return _read(root, (path for path in root.rglob("*") if path.suffix in _SUFFIXES))
+
+
+def _read(folder: Path, found: Iterable[Path]) -> dict[str, str]:
+    try:
+        return {path.relative_to(folder).as_posix(): path.read_text() for path in sorted(found)}
+    except (OSError, UnicodeDecodeError) as exc:
+        raise RenderFault(f"templates in {folder} cannot be read: {exc}") from exc
 
 
 QUIET_S = 0.1

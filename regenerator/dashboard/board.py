@@ -4,10 +4,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import groupby
+from typing import NamedTuple
 
 from regenerator.dashboard.feed import State as Fed
-from regenerator.pipeline import Rules
-from regenerator.routes import Route, RouteTable
+from regenerator.routes import Route, RouteTable, Rules
 from registry.claims import RejectionKind
 from registry.keys import ClaimKey, Keyspace, RouteKey, shown
 from registry.records import FrontendRecord, InstanceRecord, State
@@ -188,30 +188,32 @@ def build_branches(
         table: Of the same state.
     """
     rejected = {one.key: one.reason for one in table.rejections}
-    below: dict[ClaimKey, list[InstanceView]] = {}
+    below: dict[ClaimKey, list[_Standing]] = {}
     for key, entry in fed.snapshot.entries.items():
-        if key.startswith(rules.keys.routes) and (read := _read(entry, rules.keys)):
-            owner, name, record = read
-            reason = rejected.get(shown(key), "")
-            below.setdefault(owner, []).append(
-                _instance(entry, name, record, reason=reason, fed=fed)
-            )
-    conflicts: dict[ClaimKey, list[str]] = {}
+        if key.startswith(rules.keys.routes) and (owner := _owner(entry, rules.keys)):
+            reason = rejected.get(shown(key), "") if rejected else ""
+            standing = _Standing(entry, reason, key in fed.held, key in fed.spared)
+            below.setdefault(owner[0], []).append(standing)
+    conflicts: dict[ClaimKey, tuple[str, ...]] = {}
     for one in table.rejections:
-        if one.kind is RejectionKind.CONFLICT and (claim := _claim_of(one.key, rules)) is not None:
-            conflicts.setdefault(claim, []).append(one.reason)
+        if one.kind is RejectionKind.CONFLICT and (claim := _owner_of(one.key, rules)) is not None:
+            conflicts[claim] = (*conflicts.get(claim, ()), one.reason)
     routes = {ClaimKey(route.branch, route.service): route for route in table.routes}
     services = [
         _service(
-            owner,
-            routes.get(owner),
-            tuple(sorted(below.get(owner, ()), key=lambda one: (one.name, one.address))),
-            conflicts=tuple(conflicts.get(owner, ())),
-            place=place,
+            _Group(
+                owner,
+                routes.get(owner),
+                tuple(below.get(owner, ())),
+                conflicts.get(owner, ()),
+            ),
+            rules.keys,
+            place,
         )
         for owner in sorted(routes.keys() | below.keys())
     ]
-    _read.turn()
+    _owner.turn()
+    _service.turn()
     groups = groupby(services, key=lambda one: one.branch)
     return tuple(BranchView(branch, tuple(group)) for branch, group in groups)
 
@@ -241,40 +243,74 @@ def build_frontends(
             read.append((name, bool(entry.lease), FrontendRecord.parse(entry.value)))
         except ValueError:
             read.append((name, bool(entry.lease), None))
-    newest = max((record.revision for _, _, record in read if record), default=0)
+    # a leftover of a registry that was restored may be ahead of all who live
+    newest = max((one.revision for _, is_alive, one in read if one and is_alive), default=0)
     return tuple(
-        FrontendView(name, name == own, is_alive, newest - record.revision if record else 0, record)
+        FrontendView(
+            name,
+            name == own,
+            is_alive,
+            max(0, newest - record.revision) if record else 0,
+            record,
+        )
         for name, is_alive, record in sorted(read, key=lambda one: one[0])
     )
 
 
+class _Standing(NamedTuple):
+    """A registration as it stands, and what the frontend makes of it.
+
+    Attributes:
+        reason: Why it was left out; empty if it was not.
+    """
+
+    entry: Entry
+    reason: str
+    is_held: bool
+    is_spared: bool
+
+
+class _Group(NamedTuple):
+    """All that there is of one service."""
+
+    owner: ClaimKey
+    route: Route | None
+    standing: tuple[_Standing, ...]
+    conflicts: tuple[str, ...]
+
+
 @remembered
-def _read(entry: Entry, keys: Keyspace) -> tuple[ClaimKey, str, InstanceRecord] | tuple[()]:
-    """Whose a registration is, its name and its record; nothing if neither can be read."""
+def _owner(entry: Entry, keys: Keyspace) -> tuple[ClaimKey] | tuple[()]:
+    """Whose a registration is; nothing if key or record cannot be read."""
     try:
-        key = keys.parse(entry.key)
-        record = InstanceRecord.parse(entry.value)
+        key, _ = _parse(entry, keys)
     except ValueError:
         return ()
-    if not isinstance(key, RouteKey):
-        return ()
-    return ClaimKey(key.branch, key.service), key.instance or str(record.address), record
+    return (ClaimKey(key.branch, key.service),)
 
 
-def _instance(
-    entry: Entry, name: str, record: InstanceRecord, *, reason: str, fed: Fed
-) -> InstanceView:
-    status, why = _judge(entry, record, rejected=reason, fed=fed)
+def _parse(entry: Entry, keys: Keyspace) -> tuple[RouteKey, InstanceRecord]:
+    key = keys.parse(entry.key)
+    if not isinstance(key, RouteKey):  # pragma: no cover - nothing else lies below routes/
+        raise ValueError("the key is not a route's")
+    return key, InstanceRecord.parse(entry.value)
+
+
+def _instance(standing: _Standing, keys: Keyspace) -> InstanceView:
+    entry = standing.entry
+    key, record = _parse(entry, keys)
+    address = str(record.address)
+    status, why = _judge(standing, record)
     return InstanceView(
-        name, str(record.address), status, why, record.registered_at, bool(entry.lease)
+        key.instance or address, address, status, why, record.registered_at, bool(entry.lease)
     )
 
 
-def _judge(entry: Entry, record: InstanceRecord, *, rejected: str, fed: Fed) -> tuple[Status, str]:
+def _judge(standing: _Standing, record: InstanceRecord) -> tuple[Status, str]:
     status, why = Status.SERVING, ""
-    if rejected:
-        status, why = Status.REJECTED, rejected
-    elif entry.key in fed.held:
+    if standing.reason:
+        status, why = Status.REJECTED, standing.reason
+    elif standing.is_held:
         status, why = Status.HELD, "the registry lost it, and it still accepts connections"
     elif record.state is State.DRAINING:
         status, why = Status.LEAVING, "it is leaving, and gets no new requests"
@@ -282,7 +318,7 @@ def _judge(entry: Entry, record: InstanceRecord, *, rejected: str, fed: Fed) -> 
         status, why = Status.UNHEALTHY, f"it does not pass its health check: {record.health}"
     elif record.state is State.STARTING:
         status, why = Status.STARTING, "it is starting, and has not said that it is ready"
-    elif entry.key in fed.spared:
+    elif standing.is_spared:
         why = "its lease was lost a moment ago; it is served while it answers"
     return status, why
 
@@ -297,14 +333,13 @@ _BEST_FIRST = (
 )
 
 
-def _service(
-    owner: ClaimKey,
-    route: Route | None,
-    instances: tuple[InstanceView, ...],
-    *,
-    conflicts: tuple[str, ...],
-    place: Place,
-) -> ServiceView:
+# At 10,000 services hardly any is new at a change: all of them would take a fifth of a second.
+@remembered
+def _service(group: _Group, keys: Keyspace, place: Place) -> ServiceView:
+    owner, route, standing, conflicts = group
+    instances = tuple(
+        sorted((_instance(one, keys) for one in standing), key=lambda one: (one.name, one.address))
+    )
     found = {one.status: one for one in reversed(instances)}
     status = next((one for one in _BEST_FIRST if one in found), Status.GONE)
     if status in (Status.SERVING, Status.HELD):
@@ -326,14 +361,6 @@ def _service(
         instances,
         conflicts,
     )
-
-
-def _claim_of(key: str, rules: Rules) -> ClaimKey | None:
-    try:
-        found = rules.keys.parse(key.encode())
-    except ValueError:
-        return None
-    return found if isinstance(found, ClaimKey) else None
 
 
 def _owner_of(key: str, rules: Rules) -> ClaimKey | None:

@@ -333,7 +333,7 @@ def test_the_load_balancer_is_internal_and_redirects_to_https(account: Account) 
         ],
     )
     (targets,) = elb.describe_target_groups()["TargetGroups"]
-    assert (targets["Port"], targets["Matcher"]) == (8080, {"HttpCode": "200,404"})
+    assert (targets["Port"], targets["Matcher"]) == (8080, {"HttpCode": "200"})
     assert account.group("branchfront", "FrontendGroup")["TargetGroupARNs"] == [
         targets["TargetGroupArn"]
     ]

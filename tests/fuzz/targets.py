@@ -12,8 +12,7 @@ from contextlib import suppress
 from dataclasses import asdict
 
 from regenerator.brake import Brake
-from regenerator.pipeline import Rules
-from regenerator.routes import RouteTable
+from regenerator.routes import RouteTable, Rules
 from registry.claims import Claim, new_labels, settle_labels
 from registry.faults import LabelsExhausted, WatchCompacted
 from registry.keys import ClaimKey, check_name, decode, encode, shown

@@ -269,6 +269,15 @@ class Frontend:
         """Its nginx's children: workers, retiring ones too."""
         return processes.children(self.nginx_pid())
 
+    def wait_until_settled(self) -> None:
+        """Wait until the one worker that there is to be is the only one that accepts."""
+
+        def is_one_left() -> bool:
+            titles = map(processes.title, self.workers())
+            return ["shutting down" in title for title in titles].count(False) == 1
+
+        wait_until(is_one_left)
+
     def disk_bytes(self) -> int:
         """What its nginx keeps of bodies on disk, deleted files that it still has open too."""
         found = 0
@@ -292,7 +301,8 @@ class Frontend:
         assert self.process is not None
         assert self.process.poll() is None, self.story()
         try:
-            return self.ask("localhost", within_s=1.0).status == 200
+            # open to everybody, whatever else is closed, and not sent to https
+            return self.ask("127.0.0.1", "/healthz", within_s=1.0).status == 200
         except (OSError, http.client.HTTPException):
             return False
 

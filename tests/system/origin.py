@@ -66,6 +66,7 @@ class Origin:
 
     Args:
         idle_s: After so long without a request it closes a connection, as services do.
+        headers: What it sends along with its name.
 
     Attributes:
         seen: Every request, in the order of arrival.
@@ -73,8 +74,16 @@ class Origin:
         connections: Opened so far.
     """
 
-    def __init__(self, name: str = "origin", *, ip: str = "127.0.0.1", idle_s: float = 60) -> None:
+    def __init__(
+        self,
+        name: str = "origin",
+        *,
+        ip: str = "127.0.0.1",
+        idle_s: float = 60,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         self.name = name
+        self.headers = headers or {}
         self.idle_s = idle_s
         self.seen: list[Seen] = []
         self.received_bytes = 0
@@ -180,7 +189,7 @@ class _Exchange(BaseHTTPRequestHandler):
             "accel": lambda: self._send("mine", headers=_ACCEL),
             "large": lambda: self._send("large", headers=_LARGE),
         }
-        answers.get(first, lambda: self._send(origin.name))()
+        answers.get(first, lambda: self._send(origin.name, headers=origin.headers))()
 
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do_PATCH = do_OPTIONS = _answer  # noqa: N815
 

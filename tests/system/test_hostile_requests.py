@@ -161,7 +161,9 @@ def _bad_answer(answer: bytes | None) -> str:
         return f"answered {statuses - STATUSES}"
     # by a service, or by the list of branches
     heads = re.findall(rb"(?s)HTTP/1\.1 200 OK\r\n(.*?)\r\n\r\n", answer)
-    is_known = all(b"\r\nX-Served-By: 127" in one or b"Content-Security" in one for one in heads)
+    is_known = all(
+        b"\r\nX-Served-By: 127" in one or b"content-security" in one.lower() for one in heads
+    )
     return "" if is_known else "answered by nobody"
 
 

@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from regenerator.brake import DEAF, EXPIRY_S, TTL_S, Alarm, Brake, Doubt, Memory
-from regenerator.pipeline import Rules
-from regenerator.routes import AddressRules
+from regenerator.routes import AddressRules, Rules
 from registry.keys import ClaimKey, Keyspace, ReleaseKey, RouteKey
 from registry.records import Address, ClaimRecord, InstanceRecord, State
 from registry.snapshot import Entry, Snapshot

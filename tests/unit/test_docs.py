@@ -12,7 +12,6 @@ import pytest
 import regenerator.cli
 import registrar.cli
 import standalone.cli
-from regenerator.metrics import Metrics
 from registry import faults
 from registry.claims import new_labels
 from registry.faults import Fault
@@ -202,9 +201,3 @@ def test_the_version_is_the_changelogs() -> None:
     [version] = re.findall(r"^version = (.+)$", (ROOT / "setup.cfg").read_text(), re.MULTILINE)
 
     assert f"## [{version}]" in (ROOT / "CHANGELOG.md").read_text()
-
-
-def test_every_metric_is_in_readme_and_the_reverse() -> None:
-    counted = {sample.name for family in Metrics().registry.collect() for sample in family.samples}
-    shown = {row[0] for row in table(section("Metrics"))}
-    assert {name for name in counted if not name.endswith("_created")} == shown

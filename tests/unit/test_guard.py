@@ -8,8 +8,7 @@ import pytest
 from regenerator.brake import Brake, Memory
 from regenerator.guard import TOUCH_S, WRITE_S, Guard
 from regenerator.inbox import News
-from regenerator.pipeline import Rules
-from regenerator.routes import AddressRules
+from regenerator.routes import AddressRules, Rules
 from registry.faults import StateUnwritable
 from registry.keys import Keyspace, RouteKey
 from registry.records import Address

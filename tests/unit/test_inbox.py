@@ -23,6 +23,17 @@ def test_what_is_overtaken_before_it_was_looked_at_is_gone() -> None:
     assert not inbox.wait(0)
 
 
+def test_what_waits_to_be_served_is_as_old_as_the_first_of_it() -> None:
+    now = iter([1.0, 2.0, 3.0])
+    inbox = Inbox(clock=lambda: next(now))
+    inbox.put(snapshot(1))
+    inbox.put(snapshot(2))
+
+    assert inbox.wait(PATIENCE_S).heard_at == 1.0
+    inbox.put(snapshot(3))
+    assert inbox.wait(PATIENCE_S).heard_at == 2.0
+
+
 def test_each_kind_of_news_is_kept_beside_the_others() -> None:
     inbox = Inbox()
     inbox.saved_templates()

@@ -45,8 +45,8 @@ EMPTY = RouteTable((), ())
 MAPS = ("$host", "$route", "$route", "$route", "$route $last_address")
 """What the maps of routes.conf look up: for a route, a target, a branch, a service, an instance."""
 
-OURS = frozenset({"pages", "late"})
-"""Upstream blocks that lead to nginx itself."""
+OURS = frozenset({"pages", "pages_on_disk", "dashboard", "late"})
+"""Upstream blocks that lead to nginx itself and to what belongs to it."""
 
 SOME = settings(max_examples=25)
 """Each example renders every file, which takes 10 ms."""
@@ -267,13 +267,23 @@ def test_the_list_of_branches_links_to_the_shortest_host_of_each_service() -> No
             {
                 "branch": "main",
                 "services": [
-                    {"service": "api", "url": "http://main-api.dev.test:8080", "instances": 1},
-                    {"service": "web", "url": "http://main.dev.test:8080", "instances": 1},
+                    {
+                        "service": "api",
+                        "url": "http://main-api.dev.test:8080",
+                        "instances": [{"name": "10.0.0.2:80", "address": "10.0.0.2:80"}],
+                    },
+                    {
+                        "service": "web",
+                        "url": "http://main.dev.test:8080",
+                        "instances": [{"name": "10.0.0.1:8080", "address": "10.0.0.1:8080"}],
+                    },
                 ],
             },
             {
                 "branch": "off",
-                "services": [{"service": "web", "url": "http://off.dev.test:8080", "instances": 0}],
+                "services": [
+                    {"service": "web", "url": "http://off.dev.test:8080", "instances": []}
+                ],
             },
         ],
     }
@@ -393,8 +403,7 @@ def test_the_hashes_have_room_for_the_longest_and_the_most_names(routes: int) ->
     ],
 )
 def test_a_broken_template_is_told_by_its_name(changed: dict[str, str], reason: str) -> None:
-    root = FOLDER / "templates"
-    sources = {p.relative_to(root).as_posix(): p.read_text() for p in root.rglob("*.j2")}
+    sources = templates.read_sources(FOLDER)
 
     with pytest.raises(RenderFault) as broken:
         Renderer({}, {**sources, **changed}, SETTINGS).render(table_of(route("main")))

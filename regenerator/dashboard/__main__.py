@@ -1,0 +1,6 @@
+"""``python -m regenerator.dashboard FD``: the dashboard as a process of its regenerator."""
+
+from regenerator.dashboard.process import main
+
+if __name__ == "__main__":
+    main()

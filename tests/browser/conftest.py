@@ -1,0 +1,55 @@
+"""A real Chromium in front of a real frontend; pictures of what it shows are kept.
+
+``SCREENSHOTS`` names the folder of the pictures, ``CHROMIUM`` the browser.
+"""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from tests.browser.window import CHROMIUM, Windows
+from tests.etcd_server import EtcdServer
+from tests.system.frontend import Frontend
+from tests.system.origin import Origin
+
+
+@pytest.fixture(scope="session", name="windows")
+def _windows() -> Iterator[Windows]:
+    """Opens windows; without a browser, tests fail in CI and are skipped elsewhere."""
+    if shutil.which(CHROMIUM) is None and os.environ.get("CI") != "true":
+        pytest.skip(f"there is no {CHROMIUM}: apt-get install chromium, or set CHROMIUM")
+    with Windows(Path(os.environ.get("SCREENSHOTS", "build/screenshots"))) as windows:
+        yield windows
+
+
+@pytest.fixture(scope="session", name="etcd")
+def _etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdServer]:
+    with EtcdServer(tmp_path_factory.mktemp("etcd")) as etcd:
+        yield etcd
+
+
+@pytest.fixture(scope="session", name="start_frontend")
+def _start_frontend(
+    tmp_path_factory: pytest.TempPathFactory, etcd: EtcdServer
+) -> Iterator[Callable[..., Frontend]]:
+    """Starts frontends, each below a prefix of its own."""
+    numbers = count()
+    with ExitStack() as running:
+
+        def start(**settings: str) -> Frontend:
+            folder = tmp_path_factory.mktemp("frontend")
+            own = {"REGISTRY_PREFIX": f"/browser-{next(numbers)}", **settings}
+            return running.enter_context(Frontend(folder, etcd=etcd, **own))
+
+        yield start
+
+
+@pytest.fixture(scope="session", name="origin")
+def _origin() -> Iterator[Origin]:
+    with Origin("served") as origin:
+        yield origin

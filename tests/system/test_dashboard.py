@@ -1,0 +1,150 @@
+"""The dashboard comes, goes, and is stuck: nobody needs it to be served, or starts it by hand."""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from regenerator import processes
+from tests.etcd_server import wait_until
+from tests.system.frontend import Answer, Frontend
+from tests.system.origin import Origin
+
+pytestmark = pytest.mark.system
+
+JSON = {"Accept": "application/json"}
+
+STATIC_WITHIN_S = 4.0
+"""nginx gives a dashboard that does not answer two seconds, five for the API."""
+
+
+def dashboards(frontend: Frontend) -> list[int]:
+    """The dashboards that its regenerator has started."""
+    assert frontend.process is not None
+    # of all its threads
+    tasks = Path(f"/proc/{frontend.process.pid}/task").iterdir()
+    started = [int(pid) for task in tasks for pid in (task / "children").read_text().split()]
+    return [pid for pid in started if "regenerator.dashboard" in processes.title(pid)]
+
+
+def api(frontend: Frontend, path: str = "/api/v1/branches") -> Answer:
+    return frontend.ask("localhost", path)
+
+
+def wait_until_shown(frontend: Frontend, branch: str) -> None:
+    """Wait until the API tells of a branch."""
+
+    def is_shown() -> bool:
+        answer = api(frontend)
+        found = answer.json()["branches"] if answer.status == 200 else []
+        return branch in [one["branch"] for one in found]
+
+    try:
+        wait_until(is_shown)
+    except TimeoutError as exc:
+        raise AssertionError(frontend.story()) from exc
+
+
+def test_a_dashboard_that_is_killed_comes_back_and_knows_everything(
+    start_frontend: Callable[..., Frontend],
+) -> None:
+    frontend = start_frontend()
+    with Origin("here") as origin:
+        frontend.put("seen", "web", origin.address)
+        wait_until_shown(frontend, "seen")
+        (first,) = dashboards(frontend)
+
+        os.kill(first, signal.SIGKILL)
+        between = frontend.ask("localhost"), frontend.ask("seen.localhost")
+        frontend.put("later", "web", origin.address)
+        wait_until_shown(frontend, "later")
+
+        (second,) = dashboards(frontend)
+        assert second != first
+        assert [one.status for one in between] == [200, 200]
+        assert "seen" in between[0].text
+        wait_until_shown(frontend, "seen")
+
+
+def test_one_that_is_stuck_keeps_nobody_waiting_for_long(
+    start_frontend: Callable[..., Frontend],
+) -> None:
+    frontend = start_frontend()
+    with Origin("here") as origin:
+        frontend.put("stuck", "web", origin.address)
+        wait_until_shown(frontend, "stuck")
+        (pid,) = dashboards(frontend)
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            began_at = time.monotonic()
+            unknown = frontend.ask("nobody.localhost")
+            took_s = time.monotonic() - began_at
+            served = frontend.ask("stuck.localhost")
+            frontend.put("meanwhile", "web", origin.address)
+            meanwhile = frontend.ask("meanwhile.localhost")
+        finally:
+            os.kill(pid, signal.SIGCONT)
+
+        assert (unknown.status, served.status, meanwhile.status) == (404, 200, 200)
+        assert "404" in unknown.text
+        assert took_s < STATIC_WITHIN_S
+        wait_until_shown(frontend, "meanwhile")
+
+
+def test_it_ends_with_its_regenerator_and_nginx_serves_without_both(
+    start_frontend: Callable[..., Frontend],
+) -> None:
+    frontend = start_frontend()
+    with Origin("here") as origin:
+        frontend.put("alone", "web", origin.address)
+        wait_until_shown(frontend, "alone")
+        (pid,) = dashboards(frontend)
+
+        frontend.kill()
+        wait_until(lambda: not processes.title(pid))
+
+        assert frontend.ask("alone.localhost").status == 200
+        page = frontend.ask("localhost")
+        assert (page.status, "alone" in page.text) == (200, True)
+        problem = api(frontend)
+        assert problem.status == 503
+        assert problem.headers["content-type"].startswith("application/problem+json")
+        assert frontend.ask("127.0.0.1", "/healthz").status == 200
+        assert frontend.ask("127.0.0.1", "/readyz").status == 503
+
+        frontend.start()
+        wait_until_shown(frontend, "alone")
+        assert len(dashboards(frontend)) == 1
+        wait_until(lambda: frontend.ask("127.0.0.1", "/readyz").status == 200)
+
+
+@pytest.mark.parametrize("later_s", [0.0, 0.2, 0.4, 0.6])
+def test_it_ends_with_a_regenerator_that_is_killed_while_both_start(
+    later_s: float, start_frontend: Callable[..., Frontend]
+) -> None:
+    frontend = start_frontend()
+    (first,) = dashboards(frontend)
+    frontend.kill()
+    wait_until(lambda: not processes.title(first))
+
+    frontend.start(wait=False)
+    wait_until(lambda: bool(dashboards(frontend)))
+    (pid,) = dashboards(frontend)
+    # no wait for a condition: it is to die at any moment of its start
+    time.sleep(later_s)
+    frontend.kill()
+
+    wait_until(lambda: not processes.title(pid))
+
+
+def test_an_end_leaves_none_behind(start_frontend: Callable[..., Frontend]) -> None:
+    frontend = start_frontend()
+    wait_until(lambda: bool(dashboards(frontend)))
+    (pid,) = dashboards(frontend)
+
+    assert frontend.stop() == 0
+
+    assert not processes.title(pid)
