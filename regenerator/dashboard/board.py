@@ -368,9 +368,8 @@ def _owner_of(key: str, rules: Rules) -> ClaimKey | None:
         found = rules.keys.parse(key.encode())
     except ValueError:
         return None
-    if isinstance(found, RouteKey | ClaimKey):
-        return ClaimKey(found.branch, found.service)
-    return None
+    # nothing else is ever left out
+    return ClaimKey(found.branch, found.service) if isinstance(found, RouteKey | ClaimKey) else None
 
 
 def with_traffic(

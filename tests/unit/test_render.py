@@ -443,3 +443,20 @@ def test_a_readable_name_can_be_read_back(name: str) -> None:
 @pytest.mark.parametrize("name", ["feature/login", "10.0.0.1:80", "[fd00::1]:80", "a.b_c-d+e@f=g"])
 def test_the_usual_name_is_shown_as_it_is(name: str) -> None:
     assert readable(name) == name
+
+
+def test_who_has_to_sign_in_is_sent_back_to_where_people_are() -> None:
+    closed = RenderSettings(
+        "dev.test",
+        "https://dev.test:8443",
+        ("127.0.0.1:8080",),
+        protect="all",
+        auth_url="http://127.0.0.1:4180",
+    )
+
+    files = templates.load(FOLDER, closed).render(table_of(route("main"))).files
+
+    assert "server 127.0.0.1:4180;" in files["servers.conf"]
+    back = "proxy_set_header X-Auth-Request-Redirect https://$plain_host:8443$request_uri;"
+    assert back in files["doors.conf"]
+    assert "pages/401.html" in files
