@@ -24,6 +24,7 @@ from typing import NamedTuple
 
 from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
+from watchdog.observers.api import BaseObserver
 
 from regenerator.render import DIGEST_LENGTH, RenderSettings
 from registry.faults import StateUnwritable
@@ -175,7 +176,7 @@ class Certificates:
         self._woken = threading.Event()
         self._is_over = False
         self._thread = threading.Thread(target=self._run, name="certificates", daemon=True)
-        self._observer = Observer()
+        self._observer: BaseObserver | None = None
         if files is not None:
             self._use(read_pair(files))
 
@@ -187,23 +188,29 @@ class Certificates:
         """Begin to watch the files."""
         if self._files is None:
             return
+        # where the kernel watches no more folders for us there is the look once a minute
+        with suppress(OSError):
+            self._observer = self._watch(self._files)
+        self._thread.start()
+
+    def _watch(self, files: CertificateFiles) -> BaseObserver:
+        observer = Observer()
         heard = _Heard(self._woken.set)
         # a secret of a cluster is a link to a link, and the one in the middle is swapped
-        folders = {path.absolute().parent for path in self._files}
-        folders |= {path.resolve().parent for path in self._files}
+        folders = {path.absolute().parent for path in files}
+        folders |= {path.resolve().parent for path in files}
         for folder in folders:
-            # without it there is the look once a minute
             with suppress(OSError):
-                self._observer.schedule(heard, str(folder))
-        self._observer.daemon = True
-        self._observer.start()
-        self._thread.start()
+                observer.schedule(heard, str(folder))
+        observer.daemon = True
+        observer.start()
+        return observer
 
     def stop(self) -> None:
         """End the watch."""
         self._is_over = True
         self._woken.set()
-        if self._observer.is_alive():
+        if self._observer is not None:
             self._observer.stop()
 
     def look(self) -> None:
@@ -247,7 +254,9 @@ class Certificates:
             _write_private(folder / f"{pair.name}.key", pair.key)
             _write_private(folder / f"{pair.name}.crt", pair.certificate)
             self._name, self.expires_at = pair.name, pair.expires_at
-            self._prune(folder)
+            # a generation may be removed while it is read; what is left then goes the next time
+            with suppress(OSError):
+                self._prune(folder)
         left_s = pair.expires_at - self._now()
         if left_s < SOON_S:
             said = "expired" if left_s < 0 else "expires"

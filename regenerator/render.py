@@ -190,7 +190,7 @@ class Renderer:
         for name in sorted(templates):
             if not name.endswith(".j2"):
                 continue
-            with _blamed(name):
+            with blamed(name):
                 (self._configs if name.endswith(".conf.j2") else self._pages).get_template(name)
 
     def render(self, table: RouteTable) -> Tree:
@@ -247,7 +247,7 @@ class Renderer:
 
     def _route_parts(self, routes: Iterable[Route]) -> dict[Route, _Parts]:
         """The parts of every route, those that were there before as they were."""
-        with _blamed(_ROUTE):
+        with blamed(_ROUTE):
             values = {"settings": self._settings}
             macros: Any = self._configs.get_template(_ROUTE).make_module(values)
             return {r: self._parts.get(r) or _route_part(macros, r) for r in routes}
@@ -255,7 +255,7 @@ class Renderer:
     def _branch_rows(self, routes: Iterable[Route]) -> list[_Row]:
         by_name = sorted(routes, key=attrgetter("branch", "service"))
         groups = [tuple(group) for _, group in groupby(by_name, key=attrgetter("branch"))]
-        with _blamed(_BRANCH):
+        with blamed(_BRANCH):
             macros: Any = self._pages.get_template(_BRANCH).make_module()
             self._rows = {
                 group: self._rows.get(group) or _branch_row(macros, group, self._settings)
@@ -383,12 +383,12 @@ def _environment(
 def _fill(
     environment: jinja2.Environment, name: str, values: Mapping[str, Any], *, generation: str
 ) -> str:
-    with _blamed(name):
+    with blamed(name):
         return environment.get_template(name).render(values, generation=generation)
 
 
 @contextmanager
-def _blamed(name: str) -> Iterator[None]:
+def blamed(name: str) -> Iterator[None]:
     """Tell whatever goes wrong in a template as its fault."""
     try:
         yield

@@ -1,12 +1,15 @@
 """The templates on disk: read as a whole, and watched."""
 
 import importlib.resources
+import logging
 import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
+from watchdog.observers.api import BaseObserver
+from watchdog.observers.polling import PollingObserver
 
 from regenerator.render import Renderer, RenderSettings
 from registry.faults import RenderFault
@@ -50,6 +53,11 @@ def _read(folder: Path, found: Iterable[Path]) -> dict[str, str]:
         raise RenderFault(f"templates in {folder} cannot be read: {exc}") from exc
 
 
+log = logging.getLogger("regenerator")
+
+POLL_S = 1.0
+"""Between two looks where the kernel does not watch for us."""
+
 QUIET_S = 0.1
 """After the last of several changes: an editor, or git, has then written all it wants to."""
 
@@ -58,18 +66,30 @@ class TemplateWatch:
     """Calls back soon after something in the folder was written, moved or removed."""
 
     def __init__(self, folder: Path, saved: Callable[[], None]) -> None:
-        self._observer = Observer()
         # links are followed by nobody: what is watched is the folder that the link leads to
-        self._observer.schedule(_Saved(saved), str(folder.resolve()), recursive=True)
+        self._folder = folder.resolve()
+        self._saved = _Saved(saved)
+        self._observer: BaseObserver | None = None
 
     def start(self) -> None:
         """Begin to watch, on a thread of its own."""
-        self._observer.daemon = True
-        self._observer.start()
+        try:
+            self._begin(Observer())
+        except OSError as exc:
+            text = "the kernel watches no more folders for us (%s); looking once a second"
+            log.warning(text, exc.strerror)
+            self._begin(PollingObserver(timeout=POLL_S))
 
     def stop(self) -> None:
         """End the watch."""
-        self._observer.stop()
+        if self._observer is not None:
+            self._observer.stop()
+
+    def _begin(self, observer: BaseObserver) -> None:
+        observer.daemon = True
+        observer.schedule(self._saved, str(self._folder), recursive=True)
+        observer.start()
+        self._observer = observer
 
 
 class _Saved(FileSystemEventHandler):

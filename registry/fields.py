@@ -12,6 +12,9 @@ from typing import Any
 VALUE_MAX_BYTES = 8192
 """Longest value that is read; the longest sensible record has a tenth of it."""
 
+COUNT_MAX = 2**63 - 1
+"""Etcd's revisions have 64 bits; what is larger is not even a number for whoever counts."""
+
 _AT = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.[0-9]{1,9})?Z")
 
 
@@ -76,7 +79,7 @@ def read_count(fields: dict[str, Any], name: str) -> int:
     """A whole number from 0 up; 0 if it is not there."""
     found = fields.get(name, 0)
     # true is an int in Python
-    if type(found) is not int or found < 0:
+    if type(found) is not int or not 0 <= found <= COUNT_MAX:
         raise ValueError(f"{name} is no count")
     return found
 

@@ -6,6 +6,7 @@ Shape:
     each part percent-encoded by RFC 3986, section 2.3: only unreserved characters stay.
 """
 
+import hashlib
 import re
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -115,10 +116,13 @@ def decode(part: bytes) -> str:
 
 
 def shown(raw: bytes, *, limit: int = 200) -> str:
-    """Raw bytes as text that is safe to print: ASCII, escaped, cut at a limit of characters."""
+    """Raw bytes as text that is safe to print: ASCII, escaped, cut at a limit of characters.
+
+    What is cut ends in digits of the whole, so that different bytes are never shown alike.
+    """
     text = raw[:limit].decode("ascii", "backslashreplace")
     text = "".join(char if " " <= char <= "~" else f"\\x{ord(char):02x}" for char in text)
-    return text if len(raw) <= limit else f"{text}…"
+    return text if len(raw) <= limit else f"{text}…{hashlib.sha256(raw).hexdigest()[:8]}"
 
 
 @dataclass(frozen=True, slots=True)

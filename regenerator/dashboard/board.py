@@ -75,6 +75,8 @@ class ServiceView:
         url: Where people open it; empty if it has no host.
         reason: Why it does not answer, as a sentence; empty if it does.
         conflicts: What is wrong with its claim, as sentences.
+        gone_at: Since when nothing of it is there, in seconds since 1970; 0 if something is, or
+            nobody knows.
     """
 
     id: str
@@ -87,6 +89,7 @@ class ServiceView:
     instances: tuple[InstanceView, ...]
     conflicts: tuple[str, ...] = ()
     traffic: Traffic = NO_TRAFFIC
+    gone_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -372,18 +375,57 @@ def _owner_of(key: str, rules: Rules) -> ClaimKey | None:
     return ClaimKey(found.branch, found.service) if isinstance(found, RouteKey | ClaimKey) else None
 
 
+class End(NamedTuple):
+    """How a service came to an end.
+
+    Attributes:
+        reason: As a sentence.
+        at: In seconds since 1970.
+    """
+
+    reason: str
+    at: float
+
+
+def gone_services(branches: Iterable[BranchView]) -> list[ClaimKey]:
+    """Of which nothing is there."""
+    found = (one for branch in branches for one in branch.services)
+    return [ClaimKey(one.branch, one.service) for one in found if one.status is Status.GONE]
+
+
+def with_ends(
+    branches: tuple[BranchView, ...], ends: Mapping[ClaimKey, End]
+) -> tuple[BranchView, ...]:
+    """The same, where a service of which nothing is there says why and since when."""
+    return tuple(
+        _with_services(branch, tuple(_ended(one, ends) for one in branch.services))
+        for branch in branches
+    )
+
+
+def _ended(service: ServiceView, ends: Mapping[ClaimKey, End]) -> ServiceView:
+    end = ends.get(ClaimKey(service.branch, service.service))
+    if end is None or service.status is not Status.GONE:
+        return service
+    return replace(service, reason=end.reason, gone_at=end.at)
+
+
 def with_traffic(
     branches: tuple[BranchView, ...], traffic: Mapping[str, Traffic]
 ) -> tuple[BranchView, ...]:
     """The same with what was counted, by the services' ids; who has none stays as it is."""
-    found = []
-    for branch in branches:
-        services = tuple(
-            replace(one, traffic=traffic.get(one.id, NO_TRAFFIC))
-            if traffic.get(one.id, NO_TRAFFIC) != one.traffic
-            else one
-            for one in branch.services
-        )
-        is_same = all(a is b for a, b in zip(services, branch.services, strict=True))
-        found.append(branch if is_same else replace(branch, services=services))
-    return tuple(found)
+    return tuple(
+        _with_services(branch, tuple(_counted(one, traffic) for one in branch.services))
+        for branch in branches
+    )
+
+
+def _counted(service: ServiceView, traffic: Mapping[str, Traffic]) -> ServiceView:
+    found = traffic.get(service.id, NO_TRAFFIC)
+    return service if found == service.traffic else replace(service, traffic=found)
+
+
+def _with_services(branch: BranchView, services: tuple[ServiceView, ...]) -> BranchView:
+    """The same object where nothing has changed: whoever has drawn it need not draw it anew."""
+    is_same = all(a is b for a, b in zip(services, branch.services, strict=True))
+    return branch if is_same else replace(branch, services=services)

@@ -9,7 +9,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
 from multiprocessing.connection import Connection
@@ -22,6 +22,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from regenerator import templates
 from regenerator.dashboard.beginning import Begin
 from regenerator.dashboard.desk import Desk
+from regenerator.dashboard.feed import Pulse, Served
 from regenerator.dashboard.history.history import History
 from regenerator.dashboard.numbers.numbers import Numbers
 from regenerator.dashboard.numbers.requests import Requests
@@ -30,6 +31,7 @@ from regenerator.dashboard.web.app import build_app, build_metrics_app
 from regenerator.dashboard.web.hub import Hub
 from regenerator.dashboard.web.page import Page
 from regenerator.nginx import DASHBOARD, bound
+from regenerator.render import blamed
 from registry import logs
 from registry.etcd import Etcd
 from registry.faults import RenderFault
@@ -83,7 +85,7 @@ class _Process:
         self._desk = Desk(
             settings,
             frontend=begin.frontend,
-            templates=templates.read_sources(settings.templates),
+            templates={},
             history=self._history,
         )
         self._requests = Requests(
@@ -93,7 +95,7 @@ class _Process:
         self._numbers = Numbers(
             self._desk, viewers=lambda: self._hub.viewers, lost=self._requests.lost
         )
-        self._app = _Replaceable(self._build_app())
+        self._app = _Replaceable(self._build_first_app())
         self._servers: list[_Server] = []
 
     def count(self) -> None:
@@ -119,16 +121,11 @@ class _Process:
                 rng=random.Random(),  # noqa: S311 - spreads load, guards nothing
             )
             self._start(lambda: self._follow(follower, loop), "follow frontends")
-            watch = templates.TemplateWatch(
-                self._settings.templates, lambda: _call(loop, self._load_templates)
-            )
-            watch.start()
             async with asyncio.TaskGroup() as tasks:
                 counting = tasks.create_task(self._count())
                 serving = zip(self._servers, links, strict=True)
                 await asyncio.gather(*(server.serve(sockets=[link]) for server, link in serving))
                 counting.cancel()
-            watch.stop()
             follower.stop()
         self._numbers.keep()
         self._history.close()
@@ -136,28 +133,49 @@ class _Process:
     def _start(self, work: Callable[[], None], name: str) -> None:
         threading.Thread(target=work, name=name, daemon=True).start()
 
-    def _build_app(self) -> ASGIApp:
-        page = Page(self._desk.templates, self._settings.text)
+    def _build_first_app(self) -> ASGIApp:
+        try:
+            return self._build_app(templates.read_sources(self._settings.templates))
+        except RenderFault as fault:
+            # nginx may serve by those that were good last, which nobody has any more
+            log.warning("%s; pages are drawn by the templates that come with the program", fault)
+            return self._build_app(templates.read_sources(templates.default_folder()))
+
+    def _build_app(self, sources: Mapping[str, str]) -> ASGIApp:
+        """An app that draws pages by these templates.
+
+        Raises:
+            RenderFault: It cannot; nothing has changed.
+        """
+        desk, before = self._desk, self._desk.templates
+        desk.templates = sources
+        try:
+            with blamed("pages"):
+                page, reasons = Page(desk.templates, self._settings.text), Reasons(desk)
+        except RenderFault:
+            desk.templates = before
+            raise
         return build_app(
-            self._desk,
-            page=page,
-            reasons=Reasons(self._desk),
-            hub=self._hub,
-            tell_page=self._numbers.tell_page,
+            desk, page=page, reasons=reasons, hub=self._hub, tell_page=self._numbers.tell_page
         )
 
     def _metrics_app(self) -> ASGIApp:
         return build_metrics_app(self._desk, numbers=self._numbers)
 
+    def _take(self, news: Served | Pulse) -> None:
+        self._desk.take(news)
+        if isinstance(news, Served):
+            # a template that was saved makes another generation
+            self._load_templates()
+
     def _load_templates(self) -> None:
         """Draw pages by the templates as they are now, if they can be read."""
-        before = self._desk.templates
         try:
-            self._desk.templates = templates.read_sources(self._settings.templates)
-            self._app.app = self._build_app()
+            found = templates.read_sources(self._settings.templates)
+            if found != self._desk.templates:
+                self._app.app = self._build_app(found)
         except RenderFault as fault:
             # the regenerator has told of it already
-            self._desk.templates = before
             log.info("%s; pages are drawn as before", fault)
 
     def _fail(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -181,7 +199,7 @@ class _Process:
         with suppress(EOFError, OSError):
             while True:
                 news = self._feed.recv()
-                _call(loop, partial(self._desk.take, news))
+                _call(loop, partial(self._take, news))
         _call(loop, self._stop)
 
     def _follow(self, follower: Follower, loop: asyncio.AbstractEventLoop) -> None:

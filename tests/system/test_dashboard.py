@@ -1,6 +1,7 @@
 """The dashboard comes, goes, and is stuck: nobody needs it to be served, or starts it by hand."""
 
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -9,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from regenerator import processes
+from regenerator.templates import default_folder
+from registry.keys import RouteKey
 from tests.etcd_server import wait_until
 from tests.system.frontend import Answer, Frontend
 from tests.system.origin import Origin
@@ -119,6 +122,60 @@ def test_it_ends_with_its_regenerator_and_nginx_serves_without_both(
         wait_until_shown(frontend, "alone")
         assert len(dashboards(frontend)) == 1
         wait_until(lambda: frontend.ask("127.0.0.1", "/readyz").status == 200)
+
+
+def test_a_page_template_that_is_wrong_takes_nothing_away(
+    start_frontend: Callable[..., Frontend], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(default_folder(), tmp_path / "nginx")
+    row = folder / "templates/pages/board_row.html.j2"
+    good = row.read_text()
+    frontend = start_frontend(TEMPLATES=str(folder))
+    with Origin("here") as origin:
+        frontend.put("before", "web", origin.address)
+        wait_until_shown(frontend, "before")
+        (first,) = dashboards(frontend)
+
+        row.write_text(f"{good}{{% if %}}\n")
+        frontend.wait_for_state("template broken")
+        frontend.etcd.write(frontend.keys.raw(RouteKey("after", "web")), origin.address.encode())
+        wait_until_shown(frontend, "after")
+
+        assert dashboards(frontend) == [first]
+        assert frontend.ask("localhost").text.count("<tbody") == 2
+
+        # whoever starts now has never seen any that are right
+        os.kill(first, signal.SIGKILL)
+        wait_until(lambda: not processes.title(first))
+        wait_until_shown(frontend, "after")
+        assert "pages are drawn by the templates that come with the program" in (
+            frontend.log.read_text()
+        )
+
+        row.write_text(good.replace("<tbody", '<tbody lang="en"'))
+        wait_until(lambda: '<tbody lang="en"' in frontend.ask("localhost").text)
+
+
+@pytest.mark.parametrize("path", ["/events", "/api/v1/events"])
+def test_a_stream_that_a_reload_ends_comes_back_to_a_new_worker(
+    path: str, start_frontend: Callable[..., Frontend]
+) -> None:
+    """On the same connection it would be with the old one, which could not leave for as long."""
+    frontend = start_frontend()
+    with Origin("here") as origin:
+        frontend.put("first", "web", origin.address)
+        wait_until_shown(frontend, "first")
+        frontend.wait_until_settled()
+        with frontend.connect() as link:
+            link.request("GET", path, headers={"Host": frontend.named("localhost")})
+            stream = link.getresponse()
+            assert stream.status == 200
+
+            frontend.put("second", "web", origin.address)
+
+            while stream.read1(65536):
+                pass
+            assert stream.will_close
 
 
 @pytest.mark.parametrize("later_s", [0.0, 0.2, 0.4, 0.6])

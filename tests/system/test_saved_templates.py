@@ -6,6 +6,7 @@ the templates that were good last.
 
 import shutil
 import socket
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -216,3 +217,26 @@ def test_templates_that_are_wrong_at_the_start_do_not_keep_the_last_good_routes_
         (templates / SERVERS).write_text(good)
         frontend.put("later", "web", origin.address)
         assert frontend.ask("later.localhost").text == "demo"
+
+
+WITHOUT_INOTIFY = 'echo 0 >/proc/sys/user/max_inotify_instances && exec "$@"'
+"""The kernel counts who watches folders; containers of one host share what there is."""
+
+
+def test_where_the_kernel_watches_no_folders_a_saved_template_is_found_all_the_same(
+    tmp_path: Path, etcd: EtcdServer, origin: Origin
+) -> None:
+    alone = ["unshare", "-Ur", "sh", "-c", WITHOUT_INOTIFY, "sh"]
+    if shutil.which("unshare") is None or subprocess.run([*alone, "true"], check=False).returncode:
+        pytest.skip("a limit of one's own needs a user namespace, which this machine refuses")
+    templates = shutil.copytree(default_folder(), tmp_path / "nginx")
+    settings = {"REGISTRY_PREFIX": f"/{tmp_path.name}", "TEMPLATES": str(templates)}
+    frontend = Frontend(tmp_path, etcd=etcd, **settings)
+    frontend.wrapper = tuple(alone)
+    with frontend:
+        frontend.put("demo", "web", origin.address)
+
+        edit(templates, SERVERS, added("{% if %}"))
+
+        frontend.wait_for_state("template broken")
+        assert "the kernel watches no more folders for us" in frontend.log.read_text()

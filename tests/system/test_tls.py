@@ -4,7 +4,9 @@ Real certificates of an authority that a test makes, real nginx, curl for HTTP/2
 """
 
 import hashlib
+import os
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
@@ -18,6 +20,7 @@ from tests.certificates import Authority
 from tests.etcd_server import EtcdServer, free_ports, wait_until
 from tests.system.frontend import Frontend, Link, exchange
 from tests.system.origin import Origin
+from tests.system.test_dashboard import dashboards
 
 pytestmark = pytest.mark.system
 
@@ -101,15 +104,21 @@ class Secure:
         except TimeoutError as exc:
             raise AssertionError(self.frontend.story()) from exc
 
-    def curl(self, path: str, *arguments: str, host: str = "localhost") -> str:
-        """What curl prints of one request with HTTP/2."""
+    def curl(self, path: str, *arguments: str, host: str = "localhost", said: str = "") -> str:
+        """What curl prints of one request with HTTP/2.
+
+        Args:
+            said: What ``--upload-file -`` sends, of which curl does not know how long it will be.
+        """
         command = [
             *("curl", "--silent", "--show-error", "--insecure", "--http2", "--max-time", "20"),
             *("--resolve", f"{host}:{self.port}:127.0.0.1"),
             *arguments,
             f"https://{host}:{self.port}{path}",
         ]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+        done = subprocess.run(
+            command, input=said, capture_output=True, text=True, check=False, timeout=30
+        )
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -196,6 +205,23 @@ def test_http_2_is_spoken(secure: Secure, tmp_path: Path) -> None:
 
     assert (page, served, unknown) == ("2 200", "2 200", "2 404")
     assert received == '{"received": 3000000}'
+
+
+@pytest.mark.usefixtures("served")
+def test_a_body_without_a_length_waits_for_no_dashboard_that_is_stuck(secure: Secure) -> None:
+    """In HTTP/2 no header says that there is a body; it cannot be sent a second time either."""
+    (pid,) = dashboards(secure.frontend)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        page = secure.curl(
+            *("/", "--request", "POST", "--upload-file", "-"),
+            host="unknown.localhost",
+            said="x" * 300_000,
+        )
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+    assert '<p class="status">404</p>' in page
 
 
 @pytest.mark.usefixtures("served")

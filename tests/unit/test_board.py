@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from regenerator.dashboard.board import (
     BranchView,
+    End,
     Place,
     ServiceView,
     Status,
@@ -13,6 +14,8 @@ from regenerator.dashboard.board import (
     build_branches,
     build_frontends,
     build_rejections,
+    gone_services,
+    with_ends,
     with_traffic,
 )
 from regenerator.dashboard.feed import State as Fed
@@ -112,6 +115,20 @@ def test_a_claim_of_which_nothing_runs_keeps_its_host() -> None:
     assert service.url == "http://main.dev.test:8080"
 
 
+def test_what_is_gone_says_why_and_since_when_and_nothing_else_changes() -> None:
+    known = branches(
+        fed(claim("gone", "web", "gone-web", "gone"), route("main", "web", "c", at("10.0.0.1")))
+    )
+    end = End("it was deregistered", 5.0)
+
+    ended = with_ends(known, dict.fromkeys(gone_services(known), end))
+    wrong = with_ends(known, {ClaimKey("main", "web"): end})
+
+    assert (ended[0].services[0].reason, ended[0].services[0].gone_at) == end
+    assert ended[1] is known[1]
+    assert wrong[1] is known[1]
+
+
 def test_what_the_brake_holds_is_told_from_what_is_registered() -> None:
     lost = route("main", "web", "c-1", at("10.0.0.1"))
 
@@ -160,6 +177,16 @@ def test_a_rejection_is_told_with_whose_it_is_where_its_key_says_so() -> None:
 
     assert (refused.branch, refused.service, refused.kind) == ("main", "web", RejectionKind.ADDRESS)
     assert (garbled.branch, garbled.kind) == ("", RejectionKind.INVALID)
+
+
+def test_of_a_long_name_one_that_is_rejected_says_nothing_of_another() -> None:
+    name = "x" * 300
+    state = fed(route(name, "web", "a-1", at("10.0.0.1")), route(name, "web", "a-2", at("8.8.8.8")))
+
+    service = only_service(state)
+
+    assert service.status is Status.SERVING
+    assert [one.status for one in service.instances] == [Status.SERVING, Status.REJECTED]
 
 
 def test_a_hostile_name_is_shown_as_it_is_and_hurts_nobody() -> None:

@@ -132,6 +132,22 @@ def test_a_pair_that_generations_use_stays_and_others_go(
     assert kept == {names[1], watched.fill(TEXT).tls}
 
 
+def test_a_generation_that_cannot_be_read_holds_no_certificate_up(
+    files: CertificateFiles, tmp_path: Path
+) -> None:
+    """As one that is removed in that moment."""
+    told: list[int] = []
+    watched = Certificates(files, tmp_path / "state", saved=lambda: told.append(1))
+    (tmp_path / "state" / "generations" / "one" / "tls.conf").mkdir(parents=True)
+    for made, place in zip(Authority(tmp_path).sign("new"), files, strict=True):
+        shutil.copy(made, place)
+
+    watched.look()
+
+    assert told == [1]
+    assert watched.fill(TEXT).tls == read_pair(files).name
+
+
 def test_a_change_is_told_once_and_trouble_once(
     files: CertificateFiles, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -9,10 +9,11 @@ import pytest
 
 from regenerator.dashboard.board import Status, Traffic
 from regenerator.dashboard.desk import SILENT_S, Desk
-from regenerator.dashboard.feed import Pulse, Sender, State
+from regenerator.dashboard.feed import Pulse, Sender
+from regenerator.dashboard.feed import State as Fed
 from regenerator.dashboard.history.history import History
-from registry.keys import FrontendKey, Keyspace, RouteKey
-from registry.records import FrontendRecord
+from registry.keys import ClaimKey, FrontendKey, Keyspace, RouteKey
+from registry.records import Address, ClaimRecord, FrontendRecord, InstanceRecord, State
 from registry.snapshot import Entry, Snapshot
 from tests.unit.test_regenerator_settings import read
 
@@ -31,7 +32,7 @@ class Room(NamedTuple):
     def serve(self, *entries: Entry, generation: str = "aaaaaaaaaaaa") -> None:
         """Tell that so much is served."""
         snapshot = Snapshot("c1", 9, {entry.key: entry for entry in entries})
-        state = State(snapshot, generation, self.clock[0])
+        state = Fed(snapshot, generation, self.clock[0])
         self.desk.take(self.sender.served(state, ended=()))
 
     def beat(self, *, etcd_fault: str = "") -> None:
@@ -113,6 +114,22 @@ def test_a_branch_that_did_not_change_stays_the_same_object(room: Room) -> None:
     assert after[1] is before[1]
     assert after[1].services[0].traffic == Traffic(5, 1, 9.0)
     assert after[0] is not before[0]
+
+
+def test_a_service_that_left_says_so_with_the_time(room: Room) -> None:
+    claim = Entry(
+        KEYS.raw(ClaimKey("main", "web")), ClaimRecord(("main-web", "main")).dump(), 1, 1, 0
+    )
+    leaving = InstanceRecord(Address("10.0.0.1", 8000), State.DRAINING).dump()
+    room.serve(claim, WEB._replace(lease=7))
+    room.serve(claim, WEB._replace(lease=7, value=leaving, mod_revision=3))
+    room.clock[0] += 5
+
+    room.serve(claim)
+
+    service = room.desk.board.branches[0].services[0]
+    assert (service.status, service.reason) == (Status.GONE, "it was deregistered")
+    assert service.gone_at == room.clock[0]
 
 
 def test_frontends_stand_on_the_board_with_our_own_marked(room: Room) -> None:

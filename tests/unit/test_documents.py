@@ -69,6 +69,7 @@ services = st.builds(
     instances=st.lists(instances, max_size=3).map(tuple),
     conflicts=st.lists(texts, max_size=2).map(tuple),
     traffic=st.builds(Traffic, requests=counts, errors=counts, last_at=times),
+    gone_at=times,
 )
 
 
@@ -244,6 +245,7 @@ def test_a_service_is_told_with_all_that_is_known_of_it() -> None:
             },
         ],
         "conflicts": [],
+        "gone_at": None,
         "requests_per_minute": 12,
         "errors_per_minute": 3,
         "last_request_at": "2026-11-18T11:06:40.250Z",

@@ -177,11 +177,18 @@ def test_whatever_bytes_are_shown_are_printable_and_bounded(raw: bytes) -> None:
     text = shown(raw)
 
     assert text.isprintable()
-    # a byte takes at most four characters, and one says that the rest was cut
-    assert len(text) <= 4 * 200 + 1
+    # a byte takes at most four characters, one says that the rest was cut, and eight what it was
+    assert len(text) <= 4 * 200 + 1 + 8
 
 
 def test_shown_bytes_that_are_printable_are_unchanged() -> None:
     assert shown(b"/branchfront/routes/a%2Fb/web") == "/branchfront/routes/a%2Fb/web"
     assert shown(b"a\tb\xff") == r"a\x09b\xff"
-    assert shown(b"x" * 5, limit=3) == "xxx…"
+
+
+def test_bytes_that_are_cut_are_still_told_apart() -> None:
+    one, other = shown(b"xxxyy", limit=3), shown(b"xxxyz", limit=3)
+
+    assert one.startswith("xxx…")
+    assert other.startswith("xxx…")
+    assert one != other

@@ -137,6 +137,7 @@ def _service(view: ServiceView) -> dict[str, Any]:
         "hosts": view.hosts,
         "status": view.status,
         "reason": view.reason,
+        "gone_at": instant(view.gone_at),
         "instances": [*map(_instance, view.instances)],
         "conflicts": view.conflicts,
         "requests_per_minute": view.traffic.requests,
