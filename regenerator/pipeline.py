@@ -16,6 +16,7 @@ class Outcome:
 
     Attributes:
         routes: Those that lead to an instance; a claim of which nothing runs is none.
+        table: Digest of the routes that are served.
         waited_s: From the watch's first word of what is new until it was served; 0 if nothing is.
     """
 
@@ -28,6 +29,7 @@ class Outcome:
     held: int = 0
     is_braking: bool = False
     waited_s: float = 0.0
+    table: str = ""
 
     def __str__(self) -> str:
         left_out = f", {len(self.rejections)} records left out" if self.rejections else ""
@@ -76,4 +78,5 @@ def regenerate(
         is_new,
         lost.held,
         lost.is_braking,
+        table=tree.table,
     )

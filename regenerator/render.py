@@ -129,11 +129,13 @@ class Tree:
         generation: 12 hex digits of the BLAKE2 digest over all of it.
         grammar: The same of what it was rendered from but for the routes: trees of one grammar
             differ in words alone.
+        table: The same of the routes alone, whatever else is in the files.
     """
 
     generation: str
     files: Mapping[str, str]
     grammar: str
+    table: str = ""
 
 
 class Lines(str):
@@ -225,7 +227,8 @@ class Renderer:
         for name, source in sources.items():
             if _UNNAMED in files[name]:
                 files[name] = _fill(*source, generation=generation)
-        return Tree(generation, files, self._grammar)
+        table = _digest({"routes": files.get("routes.conf", "")})
+        return Tree(generation, files, self._grammar, table)
 
     def _config_values(self, routes: Iterable[Route]) -> dict[str, Any]:
         by_age = sorted(routes, key=lambda route: (-route.newest, route.id))

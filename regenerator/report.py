@@ -169,4 +169,5 @@ def _told(
         state="holding lost routes" if news.is_braking else "ok",
         applied_at=applied_at,
         held=news.held,
+        table=news.table,
     )

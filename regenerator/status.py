@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from regenerator.lagging import behind
 from registry.etcd import Etcd
 from registry.keys import FrontendKey, Keyspace, shown
 from registry.records import FrontendRecord
@@ -92,11 +93,9 @@ def draw_frontends(snapshots: Sequence[Snapshot], *, keys: Keyspace) -> Picture:
 def read_frontends(entries: Iterable[Entry], *, keys: Keyspace) -> list[Frontend]:
     """All frontends, by their ids. Pure."""
     read = sorted((_read(entry, keys) for entry in entries), key=lambda one: one[0])
-    newest = max(
-        (record.revision for _, is_alive, record in read if is_alive and record), default=0
-    )
+    living = [record for _, is_alive, record in read if is_alive and record]
     return [
-        Frontend(name, is_alive, record, max(0, newest - record.revision) if record else 0)
+        Frontend(name, is_alive, record, behind(record, living) if record else 0)
         for name, is_alive, record in read
     ]
 

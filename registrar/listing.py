@@ -43,6 +43,8 @@ FIELDS = (
     "registered_at",
     "state",
     "health",
+    "rejection",
+    "conflict",
 )
 """Of a row, in the JSON document."""
 

@@ -202,6 +202,8 @@ class FrontendRecord:
         held: How many instances that the registry lost are served all the same.
         missed: How many keys a list has corrected since the start, because the watch had not
             told of them.
+        table: Digest of the routes that are served: two frontends that serve the same have the
+            same, whatever their settings. Empty if it does not say.
     """
 
     cluster_id: str = ""
@@ -219,6 +221,7 @@ class FrontendRecord:
     address: str = ""
     held: int = 0
     missed: int = 0
+    table: str = ""
     version: int = field(default=1)
 
     @classmethod
@@ -246,6 +249,7 @@ class FrontendRecord:
             address=read_line(fields, "address"),
             held=read_count(fields, "held"),
             missed=read_count(fields, "missed"),
+            table=read_line(fields, "table"),
         )
 
     def fields(self) -> dict[str, Any]:

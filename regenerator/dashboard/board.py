@@ -7,6 +7,7 @@ from itertools import groupby
 from typing import NamedTuple
 
 from regenerator.dashboard.feed import State as Fed
+from regenerator.lagging import behind
 from regenerator.routes import Route, RouteTable, Rules
 from registry.claims import RejectionKind
 from registry.keys import ClaimKey, Keyspace, RouteKey, shown
@@ -246,14 +247,13 @@ def build_frontends(
             read.append((name, bool(entry.lease), FrontendRecord.parse(entry.value)))
         except ValueError:
             read.append((name, bool(entry.lease), None))
-    # a leftover of a registry that was restored may be ahead of all who live
-    newest = max((one.revision for _, is_alive, one in read if one and is_alive), default=0)
+    living = [record for _, is_alive, record in read if is_alive and record]
     return tuple(
         FrontendView(
             name,
             name == own,
             is_alive,
-            max(0, newest - record.revision) if record else 0,
+            behind(record, living) if record else 0,
             record,
         )
         for name, is_alive, record in sorted(read, key=lambda one: one[0])
@@ -394,7 +394,7 @@ def gone_services(branches: Iterable[BranchView]) -> list[ClaimKey]:
 
 
 def with_ends(
-    branches: tuple[BranchView, ...], ends: Mapping[ClaimKey, End]
+    branches: tuple[BranchView, ...], ends: Mapping[ClaimKey, End | None]
 ) -> tuple[BranchView, ...]:
     """The same, where a service of which nothing is there says why and since when."""
     return tuple(
@@ -403,7 +403,7 @@ def with_ends(
     )
 
 
-def _ended(service: ServiceView, ends: Mapping[ClaimKey, End]) -> ServiceView:
+def _ended(service: ServiceView, ends: Mapping[ClaimKey, End | None]) -> ServiceView:
     end = ends.get(ClaimKey(service.branch, service.service))
     if end is None or service.status is not Status.GONE:
         return service

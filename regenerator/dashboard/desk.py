@@ -77,7 +77,7 @@ class Desk:
         self._rejections: tuple[RejectionView, ...] = ()
         self._frontends: tuple[Entry, ...] = ()
         self._traffic: Mapping[str, Traffic] = {}
-        self._ends: Mapping[ClaimKey, End] = {}
+        self._ends: Mapping[ClaimKey, End | None] = {}
         self._waiting: set[asyncio.Future[None]] = set()
         self.board = self._build()
 
@@ -167,15 +167,17 @@ class Desk:
             "held": board.held,
         }
 
-    def _find_ends(self, branches: tuple[BranchView, ...]) -> dict[ClaimKey, End]:
+    def _find_ends(self, branches: tuple[BranchView, ...]) -> dict[ClaimKey, End | None]:
         """How services that are gone came to that; who is gone for long is not looked up again."""
         gone = gone_services(branches)
         found = {key: self._ends[key] for key in gone if key in self._ends}
-        unknown = [key for key in gone if key not in found]
-        for key in unknown[:LOOK_UP]:
+        if not self.history.is_up_to_date():
+            # it would tell of what was before
+            return found
+        for key in [key for key in gone if key not in found][:LOOK_UP]:
             change = self.history.last(*key)
-            if change is not None and change.kind in _ENDS:
-                found[key] = End(_ENDS[change.kind], change.at)
+            is_told = change is not None and change.kind in _ENDS
+            found[key] = End(_ENDS[change.kind], change.at) if change and is_told else None
         return found
 
     def _build(self) -> Board:

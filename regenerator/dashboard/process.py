@@ -95,6 +95,7 @@ class _Process:
         self._numbers = Numbers(
             self._desk, viewers=lambda: self._hub.viewers, lost=self._requests.lost
         )
+        self._tried: Mapping[str, str] = {}
         self._app = _Replaceable(self._build_first_app())
         self._servers: list[_Server] = []
 
@@ -135,7 +136,8 @@ class _Process:
 
     def _build_first_app(self) -> ASGIApp:
         try:
-            return self._build_app(templates.read_sources(self._settings.templates))
+            self._tried = templates.read_sources(self._settings.templates)
+            return self._build_app(self._tried)
         except RenderFault as fault:
             # nginx may serve by those that were good last, which nobody has any more
             log.warning("%s; pages are drawn by the templates that come with the program", fault)
@@ -172,7 +174,8 @@ class _Process:
         """Draw pages by the templates as they are now, if they can be read."""
         try:
             found = templates.read_sources(self._settings.templates)
-            if found != self._desk.templates:
+            if found != self._tried:
+                self._tried = found
                 self._app.app = self._build_app(found)
         except RenderFault as fault:
             # the regenerator has told of it already

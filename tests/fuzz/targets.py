@@ -85,7 +85,7 @@ def keys(data: bytes) -> None:
     else:
         assert decode(part.encode()) == text
         assert "/" not in part
-    assert re.fullmatch(r"[ -~]*…?", shown(data))
+    assert re.fullmatch(r"[ -~]*(?:…[0-9a-f]{8})?", shown(data))
 
 
 def names(data: bytes) -> None:

@@ -55,6 +55,8 @@ def test_what_was_added_is_listed_and_has_a_url(place: Place) -> None:
         "url": "http://feature-login.dev.example.com:8080",
         "state": "ready",
         "health": "",
+        "rejection": "",
+        "conflict": "",
     }
     assert url.stdout == "http://feature-login.dev.example.com:8080\n"
     assert url.stderr == ""

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import pytest
 
 from regenerator.dashboard.board import Status, Traffic
-from regenerator.dashboard.desk import SILENT_S, Desk
+from regenerator.dashboard.desk import LOOK_UP, SILENT_S, Desk
 from regenerator.dashboard.feed import Pulse, Sender
 from regenerator.dashboard.feed import State as Fed
 from regenerator.dashboard.history.history import History
@@ -130,6 +130,30 @@ def test_a_service_that_left_says_so_with_the_time(room: Room) -> None:
     service = room.desk.board.branches[0].services[0]
     assert (service.status, service.reason) == (Status.GONE, "it was deregistered")
     assert service.gone_at == room.clock[0]
+
+
+def test_the_end_of_a_service_is_looked_up_once_whether_it_is_known_or_not(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Thousands of claims of which nothing ever ran would be looked up at each change."""
+    asked: list[str] = []
+    last = room.desk.history.last
+    monkeypatch.setattr(room.desk.history, "last", lambda *key: asked.append(key[0]) or last(*key))
+    claims = [
+        Entry(KEYS.raw(ClaimKey(f"idle-{n:03}", "web")), b"", 1, 1, 0)._replace(
+            value=ClaimRecord((f"idle-{n:03}-web", f"idle-{n:03}")).dump()
+        )
+        for n in range(LOOK_UP + 5)
+    ]
+    room.serve(*claims)
+    assert len(asked) == LOOK_UP
+
+    room.serve(*claims, WEB)
+    room.serve(*claims)
+
+    assert len(set(asked)) == LOOK_UP + 5
+    # of one alone was there something new to ask
+    assert len(asked) == LOOK_UP + 5
 
 
 def test_frontends_stand_on_the_board_with_our_own_marked(room: Room) -> None:

@@ -306,6 +306,7 @@ def test_a_frontend_has_the_fields_of_the_contract_in_their_order() -> None:
         "address",
         "held",
         "missed",
+        "table",
     ]
 
 

@@ -69,6 +69,18 @@ def test_who_is_behind_is_told_by_how_much_and_the_dead_count_for_nothing() -> N
     assert any(line.startswith("f4: ") and "cannot be read" in line for line in lines)
 
 
+def test_who_serves_the_same_routes_is_not_behind_whatever_the_store_has_seen() -> None:
+    entries = (
+        entry("f1", replace(RECORD, table="aaaaaaaaaaaa")),
+        entry("f2", replace(RECORD, table="aaaaaaaaaaaa", revision=800)),
+        entry("f3", replace(RECORD, table="bbbbbbbbbbbb", revision=801)),
+    )
+
+    documents = json.loads(as_json(read_frontends(entries, keys=KEYS)))
+
+    assert [one["behind_by"] for one in documents] == [0, 0, 11]
+
+
 def test_the_document_has_all_that_the_record_has() -> None:
     [document] = json.loads(as_json(read_frontends([entry("f1", RECORD)], keys=KEYS)))
 

@@ -105,9 +105,13 @@ class History:
 
     def close(self) -> None:
         """End it, in good order."""
-        if self._is_up_to_date():
+        if self.is_up_to_date():
             self._ledger.attempt(lambda db: archive.touch(db, self._clock()))
         self._ledger.close()
+
+    def is_up_to_date(self) -> bool:
+        """Whether the file tells of the state that is served."""
+        return self._written is not None and self._newest is self._written
 
     def last(self, branch: str, service: str) -> Change | None:
         """The newest change that explains why a service is not there; None if it is there."""
@@ -150,10 +154,6 @@ class History:
     def _written(self) -> _Noted | None:
         """What the file tells of; None if that has to be read from it."""
         return self._told if self._told_to == self._ledger.number else None
-
-    def _is_up_to_date(self) -> bool:
-        """Whether the file tells of the state that is served."""
-        return self._written is not None and self._newest is self._written
 
     def _attempt_to_write(self) -> None:
         if (newest := self._newest) is None:
@@ -249,7 +249,7 @@ class History:
 
     def _tend(self, db: sqlite3.Connection) -> None:
         now = self._clock()
-        if self._is_up_to_date():
+        if self.is_up_to_date():
             archive.touch(db, now)
         if self._retention.step(db, now=now):
             # there is more: at the next call

@@ -144,7 +144,7 @@ REJECTIONS: Mapping[RejectionKind, tuple[str, str]] = {
     ),
     RejectionKind.ADDRESS: (
         "its address may not be used here",
-        "Register an address that this frontend lets in, or widen ALLOW_NETWORKS or ALLOW_PORTS.",
+        "Register the address that services are reached at. ALLOW_NETWORKS and ALLOW_PORTS say which may be used; link-local ones and metadata services never are.",
     ),
     RejectionKind.EVICTED: (
         "its address was registered later by somebody else",
