@@ -26,6 +26,9 @@ PULSE_S = 1.0
 STUCK_S = 10.0
 """A dashboard that takes nothing in for so long is ended; it reads within milliseconds."""
 
+WAITING_BYTES = 1 << 13
+"""What may wait for a dashboard that does not read: two signs of life, and then it is noticed."""
+
 AGAIN_S = (0.2, 10.0)
 """First and longest pause before one that ended is started again; each is twice the one before."""
 
@@ -146,6 +149,7 @@ class Dashboard:
         with ours, its:
             seconds = struct.pack("ll", int(STUCK_S), 0)
             ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, seconds)
+            ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, WAITING_BYTES)
             self._start_child(its)
             its.close()
             # the connection closes what it has

@@ -176,8 +176,8 @@ class Desk:
             return found
         for key in [key for key in gone if key not in found][:LOOK_UP]:
             change = self.history.last(*key)
-            is_told = change is not None and change.kind in _ENDS
-            found[key] = End(_ENDS[change.kind], change.at) if change and is_told else None
+            reason = _ENDS.get(change.kind) if change else None
+            found[key] = End(reason, change.at) if change and reason else None
         return found
 
     def _build(self) -> Board:

@@ -136,6 +136,10 @@ def test_a_state_is_one_click_away(windows: Windows, frontend: Frontend) -> None
 
     assert shown(window) == ["resting"]
     assert window.page.locator("#q").input_value() == "is:gone"
+    window.page.go_back()
+    assert len(shown(window)) > len(HOSTILE)
+    window.page.go_forward()
+    assert shown(window) == ["resting"]
     window.page.locator("#counts a").first.click()
     assert len(shown(window)) > len(HOSTILE)
 

@@ -97,6 +97,18 @@ def test_one_that_is_stuck_keeps_nobody_waiting_for_long(
         wait_until_shown(frontend, "meanwhile")
 
 
+def test_one_that_is_stuck_for_good_is_replaced(start_frontend: Callable[..., Frontend]) -> None:
+    frontend = start_frontend()
+    wait_until(lambda: api(frontend).status == 200)
+    (pid,) = dashboards(frontend)
+
+    os.kill(pid, signal.SIGSTOP)
+
+    # 10 s of patience, and a few until what it is told waits
+    wait_until(lambda: not processes.title(pid), within_s=30)
+    wait_until(lambda: api(frontend).status == 200)
+
+
 def test_it_ends_with_its_regenerator_and_nginx_serves_without_both(
     start_frontend: Callable[..., Frontend],
 ) -> None:

@@ -11,6 +11,7 @@ from regenerator.dashboard.board import Status, Traffic
 from regenerator.dashboard.desk import LOOK_UP, SILENT_S, Desk
 from regenerator.dashboard.feed import Pulse, Sender
 from regenerator.dashboard.feed import State as Fed
+from regenerator.dashboard.history.changes import Change
 from regenerator.dashboard.history.history import History
 from registry.keys import ClaimKey, FrontendKey, Keyspace, RouteKey
 from registry.records import Address, ClaimRecord, FrontendRecord, InstanceRecord, State
@@ -138,12 +139,16 @@ def test_the_end_of_a_service_is_looked_up_once_whether_it_is_known_or_not(
     """Thousands of claims of which nothing ever ran would be looked up at each change."""
     asked: list[str] = []
     last = room.desk.history.last
-    monkeypatch.setattr(room.desk.history, "last", lambda *key: asked.append(key[0]) or last(*key))
+
+    def counted(branch: str, service: str) -> Change | None:
+        asked.append(branch)
+        return last(branch, service)
+
+    monkeypatch.setattr(room.desk.history, "last", counted)
+    names = [f"idle-{number:03}" for number in range(LOOK_UP + 5)]
     claims = [
-        Entry(KEYS.raw(ClaimKey(f"idle-{n:03}", "web")), b"", 1, 1, 0)._replace(
-            value=ClaimRecord((f"idle-{n:03}-web", f"idle-{n:03}")).dump()
-        )
-        for n in range(LOOK_UP + 5)
+        Entry(KEYS.raw(ClaimKey(one, "web")), ClaimRecord((f"{one}-web", one)).dump(), 1, 1, 0)
+        for one in names
     ]
     room.serve(*claims)
     assert len(asked) == LOOK_UP

@@ -288,7 +288,7 @@ def test_the_list_of_branches_links_to_the_shortest_host_of_each_service() -> No
         ],
     }
     assert "2 branches" in files["pages/index.html"]
-    assert files["pages/index.html"].count("not running") == 1
+    assert files["pages/index.html"].count("not serving") == 1
 
 
 def test_a_service_that_has_lost_all_its_labels_is_in_no_list() -> None:

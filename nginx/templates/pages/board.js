@@ -108,7 +108,13 @@
     const link = event.target.closest("#counts a, #alarms a[href^='/?q='], #found a");
     if (!link || event.button || event.ctrlKey || event.metaKey || event.shiftKey) return;
     event.preventDefault();
+    // unlike typing, a click is a step that one can go back
+    history.pushState(null, "", link.href);
     input.value = queryOf(link);
+    search();
+  });
+  addEventListener("popstate", () => {
+    input.value = new URL(location.href).searchParams.get("q") ?? "";
     search();
   });
 
