@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -45,6 +46,12 @@ COUNT_S = 1.0
 
 SHUTDOWN_S = 1
 """For answers in progress at the end; streams would go on for ever."""
+
+END_S = 5.0
+"""For an orderly end, which takes one second; then whoever comes next gets our addresses."""
+
+EXIT_STUCK = 70
+"""A mistake of ours (``sysexits.h``)."""
 
 BACKLOG = 128
 """Connections that may wait: nginx sends at most some hundreds at a time."""
@@ -204,6 +211,9 @@ class _Process:
                 news = self._feed.recv()
                 _call(loop, partial(self._take, news))
         _call(loop, self._stop)
+        # this thread ends with the process, unless the loop never comes to it
+        time.sleep(END_S)
+        os._exit(EXIT_STUCK)
 
     def _follow(self, follower: Follower, loop: asyncio.AbstractEventLoop) -> None:
         for snapshot in follower.snapshots():

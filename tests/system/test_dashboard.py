@@ -5,6 +5,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable
+from http import HTTPStatus
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from regenerator import processes
 from regenerator.templates import default_folder
 from registry.keys import RouteKey
-from tests.etcd_server import wait_until
+from tests.etcd_server import free_ports, wait_until
 from tests.system.frontend import Answer, Frontend
 from tests.system.origin import Origin
 
@@ -166,6 +167,27 @@ def test_a_page_template_that_is_wrong_takes_nothing_away(
 
         row.write_text(good.replace("<tbody", '<tbody lang="en"'))
         wait_until(lambda: '<tbody lang="en"' in frontend.ask("localhost").text)
+
+
+def test_one_that_never_comes_to_its_end_outlives_its_regenerator_for_a_moment_only(
+    start_frontend: Callable[..., Frontend], tmp_path: Path
+) -> None:
+    """It has the address of METRICS: as long as it lives the next regenerator does not start."""
+    folder = shutil.copytree(default_folder(), tmp_path / "nginx")
+    reason = folder / "templates/pages/reason.html.j2"
+    reason.write_text(f"{{% for _ in range(10 ** 12) %}}{{% endfor %}}{reason.read_text()}")
+    [port] = free_ports(1)
+    frontend = start_frontend(TEMPLATES=str(folder), METRICS=f"127.0.0.1:{port}")
+    wait_until(lambda: api(frontend).status == HTTPStatus.OK)
+    (stuck,) = dashboards(frontend)
+    assert frontend.ask("nobody.localhost").status == HTTPStatus.NOT_FOUND
+    assert api(frontend).status == HTTPStatus.SERVICE_UNAVAILABLE
+
+    frontend.kill()
+    wait_until(lambda: not processes.title(stuck))
+
+    frontend.start()
+    wait_until(lambda: api(frontend).status == HTTPStatus.OK)
 
 
 @pytest.mark.parametrize("path", ["/events", "/api/v1/events"])

@@ -144,7 +144,7 @@ REJECTIONS: Mapping[RejectionKind, tuple[str, str]] = {
     ),
     RejectionKind.ADDRESS: (
         "its address may not be used here",
-        "Register the address that services are reached at. ALLOW_NETWORKS and ALLOW_PORTS say which may be used; link-local ones and metadata services never are.",
+        "Register one that ALLOW_NETWORKS and ALLOW_PORTS let in; metadata services never are.",
     ),
     RejectionKind.EVICTED: (
         "its address was registered later by somebody else",
