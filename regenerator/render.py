@@ -227,8 +227,8 @@ class Renderer:
         for name, source in sources.items():
             if _UNNAMED in files[name]:
                 files[name] = _fill(*source, generation=generation)
-        table = _digest({"routes": files.get("routes.conf", "")})
-        return Tree(generation, files, self._grammar, table)
+        routes = _digest({"routes": files.get("routes.conf", "")})
+        return Tree(generation, files, self._grammar, routes)
 
     def _config_values(self, routes: Iterable[Route]) -> dict[str, Any]:
         by_age = sorted(routes, key=lambda route: (-route.newest, route.id))
