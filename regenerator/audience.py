@@ -81,6 +81,7 @@ class Audience:
         )
         self._welcome = _Welcome(settings.text.public_url)
         self._trouble = _Trouble()
+        self._guard: Guard | None = None
 
     def start(self) -> None:
         """Begin to pass on."""
@@ -92,21 +93,30 @@ class Audience:
         self._dashboard.stop()
         self._reporter.stop(within_s=STOP_S)
 
-    def tell(self, news: Outcome | Fault, *, guard: Guard) -> None:
-        """Tell what a run came to.
+    def watch(self, guard: Guard) -> None:
+        """Name who knows what is served since a run."""
+        self._guard = guard
 
-        Args:
-            guard: Knows what is served since.
-        """
+    def tell(self, news: Outcome | Fault) -> None:
+        """Tell what a run came to."""
         self._reporter.tell(news)
         self.metrics.tell(news)
         if isinstance(news, Fault):
             self._dashboard.complain(news)
             return
         self._welcome.tell()
-        if (snapshot := guard.view()) is not None:
+        guard = self._guard
+        if guard is not None and (snapshot := guard.view()) is not None:
             state = State(snapshot, news.generation, time.time(), guard.kept, guard.spared)
             self._dashboard.tell(state, ended=guard.take_ended())
+
+    def tell_old(self, generations: int) -> None:
+        """Tell how many old generations live."""
+        self.metrics.old_generations(generations)
+
+    def tell_resumed(self, generation: str) -> None:
+        """Tell what is served from disk, before the registry has answered."""
+        self._dashboard.tell_resumed(generation)
 
     def tell_trouble(self, fault: Fault | None) -> None:
         """Tell why etcd does not answer; None as soon as it does."""

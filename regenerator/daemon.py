@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Protocol
 
 from regenerator.guard import Guard
 from regenerator.inbox import Inbox
@@ -30,14 +31,26 @@ COUNT_OLD_S = 1.0
 log = logging.getLogger("regenerator")
 
 
+class Listens(Protocol):
+    """What of ``Audience`` is used here."""
+
+    def tell(self, news: Outcome | Fault) -> None:
+        """Take note of an outcome, or of a fault with the last outcome that holds."""
+
+    def tell_old(self, generations: int) -> None:
+        """Take note of how many old generations live, whenever that may have changed."""
+
+    def tell_resumed(self, generation: str) -> None:
+        """Take note of what is served after a start, before the registry has answered."""
+
+
 class Daemon:
     """Keeps one proxy at what the registry says.
 
     Args:
         guard: Looks at what the registry says before it is served.
         load: Reads the templates anew.
-        report: Told of every outcome, and of every fault with the last outcome that holds.
-        tell_old: Told how many old generations live, whenever that may have changed.
+        audience: Told of what comes of it.
         clock: Monotonic seconds.
     """
 
@@ -50,8 +63,7 @@ class Daemon:
         load: Callable[[], Renderer],
         inbox: Inbox,
         settle: Settle,
-        report: Callable[[Outcome | Fault], None],
-        tell_old: Callable[[int], None] = lambda _old: None,
+        audience: Listens,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._proxy = proxy
@@ -60,8 +72,7 @@ class Daemon:
         self._load = load
         self._inbox = inbox
         self._settle = settle
-        self._report = report
-        self._tell_old = tell_old
+        self._audience = audience
         self._heard_at: float | None = None
         self._count_old_at = float("inf")
         self._clock = clock
@@ -125,6 +136,7 @@ class Daemon:
             log.warning("no nginx serves; starting one")
         try:
             log.info(self._proxy.resume())
+            self._audience.tell_resumed(self._proxy.answering())
             # what lay on disk may be older than what the registry says by now
             self._settle = self._settle.saw_change()
         except Fault as fault:
@@ -161,11 +173,11 @@ class Daemon:
         if outcome.is_new and heard_at is not None:
             outcome = replace(outcome, waited_s=self._clock() - heard_at)
         self._proven = self._renderer
-        self._report(outcome)
+        self._audience.tell(outcome)
         if self._broken is None:
             self._failures, self._retry_at = 0, float("inf")
         else:
-            self._report(self._broken)
+            self._audience.tell(self._broken)
         for rejection in sorted(set(outcome.rejections) - self._told):
             log.warning("left out %s: %s", rejection.key, rejection.reason)
         self._told = set(outcome.rejections)
@@ -193,11 +205,11 @@ class Daemon:
 
     def _count_old(self) -> int:
         old = self._proxy.old_generations()
-        self._tell_old(old)
+        self._audience.tell_old(old)
         # they leave one by one; none comes but by a reload
         self._count_old_at = self._clock() + COUNT_OLD_S if old else float("inf")
         return old
 
     def _complain(self, fault: Fault) -> None:
         log.error("%s; still serving %s", fault, self._proxy.answering() or "nothing")
-        self._report(fault)
+        self._audience.tell(fault)

@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-from regenerator.render import Tree, is_named_after
+from regenerator.render import ACCESS, Tree, is_named_after
 from registry.faults import ProgramMissing, StateUnwritable
 
 KEPT = 5
@@ -105,6 +105,17 @@ class Generations:
                 shutil.rmtree(half_done, ignore_errors=True)
                 raise
         return target
+
+    def lets_in(self, generation: str, access: str) -> bool:
+        """Whether it lets in whom it should: nobody more because it was rendered before.
+
+        One without the file is older than all rules, and open.
+        """
+        try:
+            found = (self._folder / generation / ACCESS).read_text()
+        except (OSError, UnicodeDecodeError):
+            found = ""
+        return found.strip() == access
 
     def is_whole(self, generation: str) -> bool:
         """Whether all its files are on disk as they were written: a power cut may empty some."""

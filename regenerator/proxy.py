@@ -21,8 +21,14 @@ CONFIRM_S = 20.0
 class Proxy:
     """One nginx and its generations."""
 
-    def __init__(self, nginx: Nginx, generations: Generations) -> None:
+    def __init__(self, nginx: Nginx, generations: Generations, *, access: str = "") -> None:
+        """Does nothing yet.
+
+        Args:
+            access: Whom the settings let in; nothing on disk is served that lets in others.
+        """
         self._nginx = nginx
+        self._access = access
         self._generations = generations
         self._is_strange = False
         self._has_served = False
@@ -49,7 +55,11 @@ class Proxy:
         Raises:
             NginxDown: There is something to serve, and nginx does not start.
         """
-        if self._nginx.take_over():
+        is_there = self._nginx.take_over()
+        if is_there and not self._generations.lets_in(self._nginx.serving(), self._access):
+            self._nginx.stop()
+            is_there = False
+        if is_there:
             # its workers and markers may be in the middle of anything: the first run reloads
             self._is_strange = True
             self._served(self._nginx.serving())
@@ -69,6 +79,8 @@ class Proxy:
             return f"serving {generation} from disk"
         if fault:
             raise fault
+        if self._generations.by_age() and not any(self._fitting()):
+            return "what is on disk lets in others than it should; waiting for etcd"
         return "nothing to serve yet"
 
     def is_down(self) -> bool:
@@ -146,15 +158,19 @@ class Proxy:
 
     def _candidates(self) -> Iterator[str]:
         """The generations on disk that can be served: the linked one, then the newest first."""
-        linked = self._generations.linked()
-        for generation in (linked, *(g for g in self._generations.by_age() if g != linked)):
-            if not generation or not self._generations.is_whole(generation):
+        for generation in self._fitting():
+            if not self._generations.is_whole(generation):
                 continue
             try:
                 self._test(generation)
             except ConfigRejected:
                 continue
             yield generation
+
+    def _fitting(self) -> list[str]:
+        linked = self._generations.linked()
+        found = (linked, *(g for g in self._generations.by_age() if g != linked))
+        return [one for one in found if one and self._generations.lets_in(one, self._access)]
 
     def _start(self, generation: str) -> None:
         self._generations.link(generation)

@@ -31,6 +31,9 @@ PAGES = (404, 405, 502, 503, 504, 508)
 DOOR_PAGES = (401, 403, 500)
 """Those that have one as well where not everybody is let in."""
 
+ACCESS = "access"
+"""The file of a generation that says who it lets in; see ``RenderSettings.access``."""
+
 DIGEST_LENGTH = 12
 """Hex digits of a generation's name: of a million generations no two are alike, at 1 in 500."""
 
@@ -114,6 +117,14 @@ class RenderSettings:
     def is_closed(self) -> bool:
         """Whether not everybody may see the list of branches."""
         return bool(self.basic_auth or self.allow_clients or self.auth_url)
+
+    @property
+    def access(self) -> str:
+        """Who is let in, as a digest; empty where everybody is."""
+        if not self.is_closed:
+            return ""
+        rules = (self.protect, self.basic_auth, self.allow_clients, self.auth_url)
+        return _digest({"access": repr((*rules, self.trusted_proxies))})
 
     @property
     def is_listed_openly(self) -> bool:
@@ -218,6 +229,7 @@ class Renderer:
             sources[f"pages/{status}.html"] = (self._pages, "pages/page.html.j2", values)
             sources[f"pages/{status}.json"] = (self._pages, "pages/problem.json.j2", values)
         files = dict(self._statics)
+        files[ACCESS] = f"{self._settings.access}\n"
         files["pages/index.json"] = _list_document(self._settings, rows, held=table.held)
         files |= {name: _fill(*source, generation=_UNNAMED) for name, source in sources.items()}
         if not any(_UNNAMED in text for name, text in files.items() if name.endswith(".conf")):

@@ -13,7 +13,6 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 from regenerator import templates
@@ -151,6 +150,7 @@ def _serve(
     file = MemoryFile(settings.state / "registry.json", recent_s=settings.brake_window_s)
     brake = Brake(settings.keys, settings.rules.read, settings.brake_window_s, memory=file.read())
     guard = Guard(brake, prober=prober, file=file, clock=time.monotonic)
+    audience.watch(guard)
 
     def follow() -> None:
         for snapshot in follower.snapshots():
@@ -166,14 +166,13 @@ def _serve(
         audience.metrics.certificate(certificates.expires_at)
 
     daemon = Daemon(
-        proxy=Proxy(nginx, generations),
+        proxy=Proxy(nginx, generations, access=settings.text.access),
         guard=guard,
         rules=settings.rules,
         load=lambda: templates.load(settings.templates, certificates.fill(settings.text)),
         inbox=inbox,
         settle=Settle(settings.pause_s, settings.budget),
-        report=partial(audience.tell, guard=guard),
-        tell_old=audience.metrics.old_generations,
+        audience=audience,
     )
     watch = templates.TemplateWatch(settings.templates, inbox.saved_templates)
     watch.start()

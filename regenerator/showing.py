@@ -74,7 +74,7 @@ class Dashboard:
         self._state: State | None = None
         self._ended: tuple[Entry, ...] = ()
         self._is_told = True
-        self._fault = ""
+        self._fault = self._resumed = ""
         self._etcd_fault, self._etcd_since = "", 0.0
         self._is_stopping = False
         self._child: subprocess.Popen[bytes] | None = None
@@ -113,6 +113,11 @@ class Dashboard:
         with self._changed:
             self._fault = str(fault)
             self._changed.notify()
+
+    def tell_resumed(self, generation: str) -> None:
+        """Note what is served from disk."""
+        with self._changed:
+            self._resumed = generation
 
     def tell_trouble(self, fault: Exception | None) -> None:
         """Note why etcd does not answer; None as soon as it does."""
@@ -183,7 +188,13 @@ class Dashboard:
                     self._is_told, self._ended = True, ()
                 pulse = self._pulse()
             if state is not None and is_new:
-                feed.send(sender.served(state, ended=ended))
+                try:
+                    feed.send(sender.served(state, ended=ended))
+                except OSError:
+                    # the next one is told all of it, but for what is not there any more
+                    with self._changed:
+                        self._ended = ended + self._ended
+                    raise
                 is_first = False
             # with each state, too: what keeps it from being the newest goes with it
             feed.send(pulse)
@@ -193,7 +204,12 @@ class Dashboard:
 
     def _pulse(self) -> Pulse:
         return Pulse(
-            self._now(), self._fault, self._etcd_fault, self._etcd_since, tuple(self._families())
+            self._now(),
+            self._fault,
+            self._etcd_fault,
+            self._etcd_since,
+            tuple(self._families()),
+            self._resumed,
         )
 
     def _end_child(self) -> None:

@@ -21,7 +21,7 @@ from regenerator.dashboard.board import (
     with_ends,
     with_traffic,
 )
-from regenerator.dashboard.history.changes import Change, ChangeKind
+from regenerator.dashboard.history.changes import Change, ChangeKind, is_seen
 from regenerator.dashboard.history.history import History
 from regenerator.settings import RegeneratorSettings
 from registry.keys import ClaimKey
@@ -156,10 +156,12 @@ class Desk:
         away that is what was known last, as with every other frontend.
         """
         board = self.board
-        is_ready = bool(board.generation) and board.is_fresh
+        # before etcd has answered, what is served is what lay on disk
+        generation = board.generation or (self._pulse.resumed if self._pulse else "")
+        is_ready = bool(generation) and board.is_fresh
         return is_ready, {
             "ready": is_ready,
-            "generation": board.generation,
+            "generation": generation,
             "revision": board.revision,
             "regenerator": "alive" if board.is_fresh else "silent",
             "fault": board.fault,
@@ -176,7 +178,7 @@ class Desk:
             return found
         for key in [key for key in gone if key not in found][:LOOK_UP]:
             change = self.history.last(*key)
-            reason = _ENDS.get(change.kind) if change else None
+            reason = _ENDS.get(change.kind) if change and is_seen(change) else None
             found[key] = End(reason, change.at) if change and reason else None
         return found
 

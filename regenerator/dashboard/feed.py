@@ -54,6 +54,7 @@ class Pulse(NamedTuple):
         etcd_fault: Why etcd does not answer, as a sentence; empty if it does.
         etcd_since: Since when that is so, in seconds since 1970.
         families: Its own metrics, as Prometheus' client collects them.
+        resumed: What it served from disk after its start; empty for nothing.
     """
 
     at: float
@@ -61,6 +62,7 @@ class Pulse(NamedTuple):
     etcd_fault: str = ""
     etcd_since: float = 0.0
     families: tuple[Any, ...] = ()
+    resumed: str = ""
 
 
 @dataclass(frozen=True, slots=True)

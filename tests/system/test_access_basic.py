@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.etcd_server import EtcdServer, wait_until
 from tests.system.frontend import Answer, Frontend, exchange
 from tests.system.origin import Origin, refusing
 
@@ -228,3 +229,37 @@ def test_each_request_of_a_connection_is_judged(closed: Frontend) -> None:
         host = closed.named("mine.localhost")
         assert exchange(link, host, headers=ANNA).status == 200
         assert exchange(link, host).status == 401
+
+
+def test_what_lies_on_disk_from_before_it_was_closed_lets_nobody_in(
+    tmp_path: Path, passwords: Path
+) -> None:
+    """With etcd away at the start there is nothing but what lies on disk."""
+    with (
+        EtcdServer(tmp_path / "etcd") as etcd,
+        Frontend(tmp_path, etcd=etcd) as frontend,
+        Origin("mine") as mine,
+    ):
+        frontend.put("mine", "web", mine.address)
+        frontend.stop()
+        frontend.settings |= {"BASIC_AUTH": str(passwords), "PROTECT": "all"}
+
+        etcd.freeze()
+        try:
+            frontend.start(wait=False)
+            wait_until(lambda: "lets in others than it should" in frontend.log.read_text())
+            with pytest.raises(ConnectionRefusedError):
+                frontend.ask("mine.localhost")
+        finally:
+            etcd.thaw()
+
+        wait_until(lambda: is_answered(frontend))
+        assert frontend.ask("mine.localhost").status == 401
+        assert frontend.ask("mine.localhost", headers=ANNA).status == 200
+
+
+def is_answered(frontend: Frontend) -> bool:
+    try:
+        return frontend.ask("mine.localhost").status != 404
+    except ConnectionRefusedError:
+        return False

@@ -230,6 +230,8 @@ def test_a_frontend_serves_though_its_history_cannot_be_written(
         path = frontend.state / "history.db"
         path.write_bytes(b"no database" * 1000)
         frontend.start()
+        # what comes before the dashboard was there before its history, and is told as that
+        wait_until(lambda: frontend_answers_api(frontend))
         frontend.put("after", "web", origin.address)
 
         wait_told(frontend, "after", "ready")

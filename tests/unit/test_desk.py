@@ -90,6 +90,15 @@ def test_with_etcd_away_it_is_ready_and_says_so(room: Room) -> None:
     assert details["etcd"] == room.desk.board.etcd.fault == "etcd does not answer"
 
 
+def test_with_etcd_away_at_the_start_what_lay_on_disk_is_ready(room: Room) -> None:
+    room.desk.take(Pulse(room.clock[0], etcd_fault="etcd is away", resumed="aaaaaaaaaaaa"))
+
+    is_ready, details = room.desk.readiness()
+
+    assert is_ready
+    assert details["generation"] == "aaaaaaaaaaaa"
+
+
 def test_a_version_is_new_only_where_something_is(room: Room) -> None:
     room.serve(WEB)
     room.beat()

@@ -267,6 +267,26 @@ def test_one_whose_lease_ran_out_went_without_a_word(scene: Scene) -> None:
     assert problem["command"] == "regenerator history feature/login web"
 
 
+def test_of_one_that_left_while_nobody_watched_nobody_says_how(
+    scene: Scene, tmp_path: Path
+) -> None:
+    """It may have left in good order: to be told of a crash would be misleading."""
+    scene.serve(LOGIN, instance("feature/login"))
+    scene.desk.history.close()
+    rules = scene.desk.settings.rules
+    scene.desk.history = History(tmp_path / "history.db", rules=rules, domain="dev.test")
+
+    scene.serve(LOGIN)
+
+    (change, *_) = scene.desk.history.changes("feature/login", limit=1)
+    assert change.reason.startswith("it is gone; between ")
+    problem = scene.problem(503, "feature-login.dev.test", **FEATURE)
+    assert (problem["reason"], problem["since"]) == ("not-running", None)
+    (service,) = scene.desk.board.branches[0].services
+    assert (service.reason, service.gone_at) == ("nothing of it runs", 0.0)
+    scene.desk.history.close()
+
+
 def test_one_that_a_hand_took_out_was_removed(scene: Scene) -> None:
     gone = instance("feature/login", lease=0, name="")
     scene.serve(LOGIN, gone)

@@ -1,6 +1,8 @@
 """What nginx tells of requests, over a real UDP socket."""
 
+import signal
 import socket
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -49,6 +51,19 @@ def counted(requests: Requests, *, at_least: int) -> dict[bytes, int]:
 
     wait_until(came)
     return found
+
+
+def test_a_signal_ends_no_counting(requests: Requests, nginx: socket.socket) -> None:
+    """As a debugger, or a profiler, interrupts whoever waits."""
+    (reader,) = (one for one in threading.enumerate() if one.name == "requests")
+    before = signal.signal(signal.SIGUSR1, lambda *_: None)
+    try:
+        for _ in range(20):
+            signal.pthread_kill(reader.ident or 0, signal.SIGUSR1)
+            nginx.send(message(f"{LOGIN} 200"))
+            assert counted(requests, at_least=1) == {f"{LOGIN} 200".encode(): 1}
+    finally:
+        signal.signal(signal.SIGUSR1, before)
 
 
 def test_messages_are_counted_each_kind_by_itself(requests: Requests, nginx: socket.socket) -> None:

@@ -63,6 +63,18 @@ class Change(NamedTuple):
     reason: str = ""
 
 
+UNSEEN = "when nobody watched"
+"""How the reason of a change ends that was found later."""
+
+
+def is_seen(change: Change) -> bool:
+    """Whether a change tells what happened, and not only what came of it.
+
+    Who left in good order while nobody watched is found gone like one that was killed.
+    """
+    return change.kind is not ChangeKind.EXPIRED or not change.reason.endswith(UNSEEN)
+
+
 @dataclass(frozen=True, slots=True)
 class Stamp:
     """When changes were seen.

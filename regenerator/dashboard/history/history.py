@@ -17,7 +17,7 @@ from typing import NamedTuple, TypeVar
 from regenerator.dashboard.feed import State
 from regenerator.dashboard.history import archive
 from regenerator.dashboard.history.archive import About, Gap
-from regenerator.dashboard.history.changes import Change, ChangeKind, Stamp, compare
+from regenerator.dashboard.history.changes import UNSEEN, Change, ChangeKind, Stamp, compare
 from regenerator.dashboard.history.ledger import Ledger
 from regenerator.dashboard.history.past import Past, Served
 from regenerator.dashboard.history.retention import Retention
@@ -188,7 +188,7 @@ class History:
             ended = see_ended(state, rules=self._rules)
             changes = compare(before, after, ended=ended, stamp=stamp, keys=self._rules.keys)
         if gap is not None:
-            changes = [one._replace(reason=_seen_late(one.reason, gap)) for one in changes]
+            changes = [one._replace(reason=_seen_late(one, gap)) for one in changes]
         changes = tuple(changes)
         archive.write_routes(db, {(one.branch, one.service) for one in changes})
         archive.write_changes(db, changes)
@@ -259,9 +259,10 @@ class History:
         return self._ledger.read(lambda db: ask(Past(db)), otherwise)
 
 
-def _seen_late(reason: str, gap: Gap) -> str:
+def _seen_late(change: Change, gap: Gap) -> str:
+    reason = "it is gone" if change.kind is ChangeKind.EXPIRED else change.reason
     first, last = (
         datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         for at in (gap.from_at, gap.to_at)
     )
-    return f"{reason}{'; ' if reason else ''}between {first} and {last}, when nobody watched"
+    return f"{reason}{'; ' if reason else ''}between {first} and {last}, {UNSEEN}"

@@ -6,6 +6,7 @@ the interpreter, and the kernel keeps some 550 messages where ``net.core.rmem_ma
 """
 
 import ctypes
+import errno
 import os
 import socket
 import threading
@@ -114,7 +115,7 @@ class Requests:
             if count >= 0:
                 read = bytes(memoryview(content)[: count * MESSAGE_BYTES])
                 self._count(read, [messages[n].len for n in range(count)])
-            elif (number := ctypes.get_errno()) != 0:
+            elif (number := ctypes.get_errno()) not in {0, errno.EINTR}:
                 raise OSError(number, os.strerror(number))
 
     def _count(self, read: bytes, lengths: list[int]) -> None:

@@ -8,7 +8,7 @@ import shlex
 from dataclasses import dataclass, replace
 
 from regenerator.dashboard.board import InstanceView, RejectionView, ServiceView, Status
-from regenerator.dashboard.history.changes import Change, ChangeKind
+from regenerator.dashboard.history.changes import Change, ChangeKind, is_seen
 from regenerator.dashboard.reasons import sentences
 from regenerator.dashboard.reasons.asking import Verdict
 from regenerator.dashboard.reasons.sentences import Said, Word
@@ -172,7 +172,9 @@ def _explain_not_ready(asked: Asked, known: Known) -> Reason:
 
 def _explain_gone(asked: Asked, known: Known) -> Reason:
     """Nothing of a service is registered."""
-    change = known.change if known.change and known.change.kind in sentences.GONE else None
+    change = known.change
+    if change is not None and not (change.kind in sentences.GONE and is_seen(change)):
+        change = None
     return Reason(
         *(sentences.GONE[change.kind] if change else sentences.NOT_RUNNING),
         since=change.at if change else 0.0,
