@@ -19,22 +19,31 @@ def _etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdServer]:
         yield etcd
 
 
+NUMBERS = count()
+"""Each frontend has a prefix of its own."""
+
+
 @pytest.fixture(scope="session", name="frontend")
-def _frontend(start_frontend: Callable[..., Frontend]) -> Frontend:
-    return start_frontend()
+def _frontend(tmp_path_factory: pytest.TempPathFactory, etcd: EtcdServer) -> Iterator[Frontend]:
+    with new_frontend(tmp_path_factory, etcd) as frontend:
+        yield frontend
 
 
-@pytest.fixture(scope="session", name="start_frontend")
+# with the last test of a module they end: an idle one takes a fiftieth of a core
+@pytest.fixture(scope="module", name="start_frontend")
 def _start_frontend(
     tmp_path_factory: pytest.TempPathFactory, etcd: EtcdServer
 ) -> Iterator[Callable[..., Frontend]]:
-    """Starts frontends with settings of their own, each below a prefix of its own."""
-    numbers = count()
+    """Starts frontends with settings of their own."""
     with ExitStack() as running:
 
         def start(**settings: str) -> Frontend:
-            folder = tmp_path_factory.mktemp("frontend")
-            own = {"REGISTRY_PREFIX": f"/frontend-{next(numbers)}", **settings}
-            return running.enter_context(Frontend(folder, etcd=etcd, **own))
+            return running.enter_context(new_frontend(tmp_path_factory, etcd, **settings))
 
         yield start
+
+
+def new_frontend(folders: pytest.TempPathFactory, etcd: EtcdServer, **settings: str) -> Frontend:
+    """One that is not started yet."""
+    own = {"REGISTRY_PREFIX": f"/frontend-{next(NUMBERS)}", **settings}
+    return Frontend(folders.mktemp("frontend"), etcd=etcd, **own)

@@ -118,7 +118,7 @@ def wait_for(frontend: Frontend, branch: str, **fields: Any) -> Any:
     return found[-1]
 
 
-@pytest.fixture(scope="session", name="start_told")
+@pytest.fixture(scope="module", name="start_told")
 def _start_told(start_frontend: Callable[..., Frontend]) -> Callable[[], Frontend]:
     """Starts frontends; nginx answers a moment before their dashboards do."""
 

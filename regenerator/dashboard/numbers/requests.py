@@ -10,6 +10,7 @@ import errno
 import os
 import socket
 import threading
+import time
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -27,6 +28,11 @@ KINDS_MOST = 100_000
 
 MSG_WAITFORONE = 0x10000
 """Linux: wait for the first message, and take what else is there (recvmmsg(2))."""
+
+PAUSE_S = 0.002
+"""After all that was there has been read: to be woken for each request alone takes nginx a fifth of
+its throughput on two cores. Where the kernel gives least, 277 messages may wait: two milliseconds
+of 130,000 requests a second."""
 
 
 class _Part(ctypes.Structure):
@@ -115,6 +121,8 @@ class Requests:
             if count >= 0:
                 read = bytes(memoryview(content)[: count * MESSAGE_BYTES])
                 self._count(read, [messages[n].len for n in range(count)])
+                if count < MESSAGES:
+                    time.sleep(PAUSE_S)
             elif (number := ctypes.get_errno()) not in {0, errno.EINTR}:
                 raise OSError(number, os.strerror(number))
 
