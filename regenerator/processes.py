@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple, Self
 
 POLL_S = 0.005
 """Between two looks at what cannot be waited for; one at nginx's socket takes 0.2 ms."""
@@ -14,38 +15,49 @@ _PROC = Path("/proc")
 
 
 def title(pid: int) -> str:
-    """What a process calls itself; empty if it is gone or a zombie."""
+    """What a process calls itself; empty if it is gone or a zombie, and for a moment of its start."""
     try:
         return (_PROC / str(pid) / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
     except (OSError, UnicodeDecodeError):
         return ""
 
 
-def children(pid: int) -> list[int]:
-    """The processes that one has started and that are still its own."""
+def is_alive(pid: int) -> bool:
+    """Whether a process runs: it is neither gone nor a zombie.
+
+    Its title does not tell: one that is just being started has none.
+    """
     try:
-        text = (_PROC / str(pid) / "task" / str(pid) / "children").read_text()
-        return [int(part) for part in text.split()]
+        return _Stat.parse((_PROC / str(pid) / "stat").read_text()).runs
     except OSError:
-        return [child for child, parent, _ in _all() if parent == pid]
+        return False
+
+
+def children(pid: int) -> list[int]:
+    """The processes that one has started, in whichever of its threads, and that are its own."""
+    try:
+        tasks = (_PROC / str(pid) / "task").iterdir()
+        return [int(part) for task in tasks for part in (task / "children").read_text().split()]
+    except OSError:
+        return [child for child, stat in _all() if stat.parent == pid]
 
 
 def group(pgid: int) -> list[int]:
     """The processes of one process group, zombies left out."""
-    return [pid for pid, _, pgrp in _all() if pgrp == pgid and title(pid)]
+    return [pid for pid, stat in _all() if stat.group == pgid and stat.runs]
 
 
 def within(folder: Path) -> list[int]:
     """The processes that work in a folder, as far as we may ask; zombies left out."""
     real = str(folder.resolve())
     found = []
-    for pid, _, _ in _all():
+    for pid, stat in _all():
         try:
             is_there = str((_PROC / str(pid) / "cwd").readlink()) == real
         except OSError:
             # gone, or somebody else's
             continue
-        if is_there and title(pid):
+        if is_there and stat.runs:
             found.append(pid)
     return found
 
@@ -56,9 +68,9 @@ def end(pids: list[int], ending: signal.Signals, *, within_s: float) -> list[int
         with suppress(ProcessLookupError):
             os.kill(pid, ending)
     give_up_at = time.monotonic() + within_s
-    while any(map(title, pids)) and time.monotonic() < give_up_at:
+    while any(map(is_alive, pids)) and time.monotonic() < give_up_at:
         time.sleep(POLL_S)
-    return [pid for pid in pids if title(pid)]
+    return [pid for pid in pids if is_alive(pid)]
 
 
 def reap(pids: Iterable[int]) -> None:
@@ -68,13 +80,32 @@ def reap(pids: Iterable[int]) -> None:
     them to us.
     """
     for pid in pids:
-        if not title(pid):
+        if not is_alive(pid):
             with suppress(ChildProcessError):
                 os.waitpid(pid, 0)
 
 
-def _all() -> list[tuple[int, int, int]]:
-    """Pid, parent and group of every process."""
+class _Stat(NamedTuple):
+    """What of ``/proc/<pid>/stat`` is asked for (proc(5))."""
+
+    state: str
+    parent: int
+    group: int
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        # the name in the middle may hold spaces and brackets; the fields follow its last one
+        state, parent, group, *_ = text.rpartition(")")[2].split()
+        return cls(state, int(parent), int(group))
+
+    @property
+    def runs(self) -> bool:
+        """Whether it has not ended: neither a zombie nor what is left of one."""
+        return self.state not in {"Z", "X", "x"}
+
+
+def _all() -> list[tuple[int, _Stat]]:
+    """The pid of every process, and how it is."""
     found = []
     for name in os.listdir(_PROC):  # noqa: PTH208 - a third of the time, and it is asked in a loop
         if name.isdigit():
@@ -82,7 +113,5 @@ def _all() -> list[tuple[int, int, int]]:
                 stat = (_PROC / name / "stat").read_text()
             except OSError:
                 continue
-            # the name in the middle may hold spaces and brackets; the fields follow its last one
-            fields = stat.rpartition(")")[2].split()
-            found.append((int(name), int(fields[1]), int(fields[2])))
+            found.append((int(name), _Stat.parse(stat)))
     return found

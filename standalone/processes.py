@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from regenerator.processes import group, title
+from regenerator.processes import group, is_alive, title
 
 PROC = Path("/proc")
 
@@ -94,6 +94,6 @@ def end(
         with suppress(ProcessLookupError, PermissionError):
             os.kill(process.pid, signal.SIGKILL)
     give_up_at = clock() + KILLED_WITHIN_S
-    while (left := [one for one in processes if title(one.pid)]) and clock() < give_up_at:
+    while (left := [one for one in processes if is_alive(one.pid)]) and clock() < give_up_at:
         wait(POLL_S)
     return left

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Self
 
 from regenerator.nginx import Nginx
-from regenerator.processes import title
+from regenerator.processes import is_alive
 from registry.etcd import Etcd, EtcdSettings
 from standalone.answers import Answer, ask
 from standalone.processes import Process, all_processes, end, nginx_left_behind
@@ -154,4 +154,4 @@ class Branchfront:
 
 def is_gone(pid: int) -> bool:
     """Whether a process has ended; where nobody is left to reap it, a zombie stays."""
-    return not title(pid)
+    return not is_alive(pid)

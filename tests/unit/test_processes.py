@@ -1,6 +1,7 @@
 """Processes as /proc shows them, and those that a killed run has left."""
 
 import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -8,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from regenerator.processes import reap, title
+from regenerator.processes import end as ask_to_end
+from regenerator.processes import group, is_alive, reap, title
 from standalone.processes import Process, end, left_behind, nginx_left_behind
 from tests.etcd_server import wait_until
 
@@ -86,10 +88,24 @@ def test_one_that_has_ended_needs_no_ending() -> None:
     assert end([Process(gone.pid, ("true",))]) == []
 
 
+def test_one_without_a_title_lives() -> None:
+    """Each has none for a moment of its start, and would be waited for until its end."""
+    anonymous = [""]
+    with subprocess.Popen(anonymous, executable="/bin/cat", stdin=-1, process_group=0) as nameless:
+        assert title(nameless.pid) == ""
+
+        assert is_alive(nameless.pid)
+        assert nameless.pid in group(nameless.pid)
+        reap([nameless.pid])
+        assert ask_to_end([nameless.pid], signal.SIGCONT, within_s=0) == [nameless.pid]
+        assert ask_to_end([nameless.pid], signal.SIGKILL, within_s=30) == []
+        assert not is_alive(nameless.pid)
+
+
 def test_what_has_ended_and_is_ours_to_wait_for_is_no_zombie_for_long() -> None:
     """As a container's first process the regenerator inherits the workers of a killed master."""
     ended = os.posix_spawn("/bin/sh", ["sh", "-c", "exit 3"], {})
-    wait_until(lambda: not title(ended))
+    wait_until(lambda: not is_alive(ended))
     assert Path(f"/proc/{ended}").exists()
 
     with sleeping() as lives:
