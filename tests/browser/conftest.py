@@ -7,14 +7,13 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from itertools import count
 from pathlib import Path
 
 import pytest
 
 from tests.browser.window import CHROMIUM, Windows
 from tests.etcd_server import EtcdServer
-from tests.system.frontend import Frontend
+from tests.system.frontend import Frontend, new_frontend
 from tests.system.origin import Origin
 
 
@@ -33,18 +32,16 @@ def _etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdServer]:
         yield etcd
 
 
-@pytest.fixture(scope="session", name="start_frontend")
+# with the last test of a module they end: an idle one takes a fiftieth of a core
+@pytest.fixture(scope="module", name="start_frontend")
 def _start_frontend(
     tmp_path_factory: pytest.TempPathFactory, etcd: EtcdServer
 ) -> Iterator[Callable[..., Frontend]]:
-    """Starts frontends, each below a prefix of its own."""
-    numbers = count()
+    """Starts frontends with settings of their own."""
     with ExitStack() as running:
 
         def start(**settings: str) -> Frontend:
-            folder = tmp_path_factory.mktemp("frontend")
-            own = {"REGISTRY_PREFIX": f"/browser-{next(numbers)}", **settings}
-            return running.enter_context(Frontend(folder, etcd=etcd, **own))
+            return running.enter_context(new_frontend(tmp_path_factory, etcd, **settings))
 
         yield start
 

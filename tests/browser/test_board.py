@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from regenerator import processes
 from registry.keys import RouteKey
 from registry.records import Address, InstanceRecord, State
 from tests.browser.window import DESKTOP, PHONE, SCHEMES, Scheme, Window, Windows
@@ -98,10 +97,7 @@ def row(branch: str) -> str:
 @contextmanager
 def dashboard_frozen(frontend: Frontend) -> Iterator[None]:
     """The frontend while its dashboard is stuck."""
-    assert frontend.process is not None
-    tasks = Path(f"/proc/{frontend.process.pid}/task").iterdir()
-    pids = [int(pid) for task in tasks for pid in (task / "children").read_text().split()]
-    (dashboard,) = (pid for pid in pids if "regenerator.dashboard" in processes.title(pid))
+    (dashboard,) = frontend.dashboards()
     os.kill(dashboard, signal.SIGSTOP)
     try:
         yield

@@ -5,22 +5,17 @@ Tests share them, so each uses branches that no other test uses.
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from itertools import count
 
 import pytest
 
 from tests.etcd_server import EtcdServer
-from tests.system.frontend import Frontend
+from tests.system.frontend import Frontend, new_frontend
 
 
 @pytest.fixture(scope="session", name="etcd")
 def _etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdServer]:
     with EtcdServer(tmp_path_factory.mktemp("etcd")) as etcd:
         yield etcd
-
-
-NUMBERS = count()
-"""Each frontend has a prefix of its own."""
 
 
 @pytest.fixture(scope="session", name="frontend")
@@ -41,9 +36,3 @@ def _start_frontend(
             return running.enter_context(new_frontend(tmp_path_factory, etcd, **settings))
 
         yield start
-
-
-def new_frontend(folders: pytest.TempPathFactory, etcd: EtcdServer, **settings: str) -> Frontend:
-    """One that is not started yet."""
-    own = {"REGISTRY_PREFIX": f"/frontend-{next(NUMBERS)}", **settings}
-    return Frontend(folders.mktemp("frontend"), etcd=etcd, **own)

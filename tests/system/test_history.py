@@ -25,7 +25,6 @@ from tests.registrar_process import run_once
 from tests.system.frontend import COMMAND, Frontend
 from tests.system.origin import Origin
 from tests.system.service_process import Branch
-from tests.system.test_dashboard import dashboards
 
 pytestmark = pytest.mark.system
 
@@ -169,7 +168,7 @@ def test_what_happens_while_no_dashboard_runs_is_told_by_the_next(
         frontend.put("stays", "web", origin.address)
         frontend.put("goes", "web", origin.address)
         wait_told(frontend, "goes", "ready")
-        (pid,) = dashboards(frontend)
+        (pid,) = frontend.dashboards()
 
         # it is started again after a moment, so this one is not there to see it
         os.kill(pid, signal.SIGSTOP)
@@ -208,6 +207,8 @@ def test_what_happens_while_no_regenerator_runs_is_told_after_its_start(
         # and a start that missed nothing tells nothing
         assert frontend.stop() == 0
         frontend.start()
+        # what comes before the dashboard is told as what came while nobody watched
+        wait_until(lambda: frontend_answers_api(frontend))
         frontend.put("later", "web", origin.address)
         wait_told(frontend, "later", "ready")
         assert kinds(history_of(frontend, "went"))[-1] == "removed"

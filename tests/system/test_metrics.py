@@ -181,13 +181,6 @@ def test_a_route_is_shown_with_its_requests(scene: Scene) -> None:
     assert str(shown()["last_request_at"]).startswith("20")
 
 
-def dashboards(frontend: Frontend) -> list[int]:
-    assert frontend.process is not None
-    tasks = Path(f"/proc/{frontend.process.pid}/task").iterdir()
-    started = [int(pid) for task in tasks for pid in (task / "children").read_text().split()]
-    return [pid for pid in started if "regenerator.dashboard" in processes.title(pid)]
-
-
 def test_a_dashboard_that_was_killed_counts_anew_and_the_regenerator_goes_on(
     scene: Scene,
 ) -> None:
@@ -195,7 +188,7 @@ def test_a_dashboard_that_was_killed_counts_anew_and_the_regenerator_goes_on(
     frontend.ask("main.localhost")
     scene.wait_for_requests({"main 2xx": 1})
     before = scene.numbers()
-    [pid] = dashboards(frontend)
+    [pid] = frontend.dashboards()
 
     os.kill(pid, signal.SIGKILL)
     # what comes meanwhile waits for the next one
@@ -204,7 +197,7 @@ def test_a_dashboard_that_was_killed_counts_anew_and_the_regenerator_goes_on(
 
     def is_back() -> bool:
         try:
-            return dashboards(frontend) != [pid] and scene.numbers()["reloads_total confirmed"] > 0
+            return frontend.dashboards() != [pid] and scene.numbers()["reloads_total confirmed"] > 0
         except (OSError, KeyError):
             return False
 
@@ -269,7 +262,7 @@ def test_without_an_access_log_and_after_a_restart_requests_are_counted(
         frontend.ask("main.localhost")
         scene.wait_for_requests({"main 2xx": 1})
         generation = frontend.ask("localhost", "/readyz").json()["generation"]
-        [pid] = dashboards(frontend)
+        [pid] = frontend.dashboards()
 
         frontend.kill()
         wait_until(lambda: not processes.title(pid))

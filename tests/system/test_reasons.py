@@ -26,7 +26,7 @@ from tests.registrar_process import Place
 from tests.system.frontend import Answer, Frontend
 from tests.system.origin import Forwarder, Origin, refusing
 from tests.system.service_process import Branch
-from tests.system.test_dashboard import STATIC_WITHIN_S, dashboards
+from tests.system.test_dashboard import STATIC_WITHIN_S
 
 pytestmark = pytest.mark.system
 
@@ -370,7 +370,7 @@ def test_without_a_dashboard_the_page_on_disk_comes_in_time(
 ) -> None:
     frontend = start_frontend()
     explained(frontend, "nobody.localhost", 404, "never-registered")
-    (pid,) = dashboards(frontend)
+    (pid,) = frontend.dashboards()
     assert frontend.process is not None
     # so that it is not started anew before it is asked
     frontend.process.send_signal(signal.SIGSTOP)

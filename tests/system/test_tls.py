@@ -20,7 +20,6 @@ from tests.certificates import Authority
 from tests.etcd_server import EtcdServer, free_ports, wait_until
 from tests.system.frontend import Frontend, Link, exchange
 from tests.system.origin import Origin
-from tests.system.test_dashboard import dashboards
 
 pytestmark = pytest.mark.system
 
@@ -211,7 +210,7 @@ def test_http_2_is_spoken(secure: Secure, tmp_path: Path) -> None:
 def test_a_body_without_a_length_waits_for_no_dashboard_that_is_stuck(secure: Secure) -> None:
     """In HTTP/2 no header says that there is a body; it cannot be sent a second time either."""
     wait_until(lambda: "x-reason" in secure.curl("/", "--head", host="unknown.localhost").lower())
-    (pid,) = dashboards(secure.frontend)
+    (pid,) = secure.frontend.dashboards()
     os.kill(pid, signal.SIGSTOP)
     try:
         answers = [
