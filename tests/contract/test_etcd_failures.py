@@ -85,7 +85,7 @@ def test_a_port_that_takes_connections_and_is_mute_costs_the_timeout(server: Etc
             lambda: etcd.write(b"/a", b""),
             lambda: etcd.follow(b"/a", from_revision=1),
         ):
-            assert 0.2 < seconds_of(call, raises=StoreUnreachable) < 1.5
+            assert 0.2 < seconds_of(call, raises=StoreUnreachable) < 4
 
 
 def test_the_next_endpoint_answers_where_one_does_not(server: EtcdServer) -> None:
@@ -100,7 +100,7 @@ def test_the_next_endpoint_answers_where_one_does_not(server: EtcdServer) -> Non
         began_at = time.monotonic()
         for _ in range(20):
             etcd.read(b"/nobody")
-        assert time.monotonic() - began_at < 0.3
+        assert time.monotonic() - began_at < 3
 
 
 def test_a_write_whose_answer_is_lost_is_never_sent_twice(server: EtcdServer, etcd: Etcd) -> None:

@@ -196,13 +196,15 @@ class _Exchange(BaseHTTPRequestHandler):
     def _send(
         self, text: str, *, status: int = 200, headers: Mapping[str, str] | None = None
     ) -> None:
-        body = text.encode()
+        # a body behind 204 would be taken for the answer to the connection's next request
+        body = None if status in {204, 304} else text.encode()
         self.send_response(status)
         for name, value in (headers or {}).items():
             self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body)))
+        if body is not None:
+            self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        if self.command != "HEAD":
+        if body is not None and self.command != "HEAD":
             self.wfile.write(body)
 
     def _read_body(self, headers: Message) -> int:

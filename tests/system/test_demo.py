@@ -64,7 +64,7 @@ def test_a_demo_serves_four_services_until_ctrl_c(tmp_path: Path) -> None:
             assert f"http://{host}.localhost:{demo.port}" in demo.said.read_text()
 
         demo.send(signal.SIGINT)
-        assert demo.wait(within_s=10) == 0, demo.story()
+        assert demo.wait(within_s=20) == 0, demo.story()
         assert not demo.mentioning()
 
 

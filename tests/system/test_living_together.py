@@ -19,8 +19,8 @@ pytestmark = pytest.mark.system
 
 HOST = "demo.localhost"
 
-ENDS_S = 4.0
-"""nginx gives requests in flight 3 s; a container is killed after 10."""
+ENDS_S = 8.0
+"""nginx gives requests in flight 3 s, the rest is quick; a container is killed after 10."""
 
 
 @pytest.fixture(name="origin")

@@ -586,7 +586,7 @@ def test_a_frontend_that_is_late_is_named_and_not_waited_for(shell: Shell, place
 
         assert code == 5
         assert "not let go in time by frontend late-one" in registrar.log
-        assert 0.3 <= took_s < 3
+        assert 0.3 <= took_s < 8
 
 
 @pytest.mark.parametrize(("drain", "ends_early"), [("30", True), ("0.4", False)])
@@ -609,7 +609,7 @@ def test_requests_in_flight_are_waited_for(
             else:
                 registrar.wait_said("requests in flight had 0.40 s")
         assert registrar.wait() == 128 + signal.SIGTERM
-        assert 0.4 <= time.monotonic() - began_at < 4
+        assert 0.4 <= time.monotonic() - began_at < 8
         assert ("no connection is left" in registrar.log) is ends_early
 
 
@@ -622,7 +622,7 @@ def test_a_second_sigterm_is_passed_on_at_once(shell: Shell, place: Place) -> No
         code, took_s = registrar.stop()
 
         assert (code, registrar.out.count("got TERM")) == (5, 1)
-        assert took_s < 3
+        assert took_s < 8
         assert place.routes() == []
 
 
@@ -636,7 +636,7 @@ def test_a_second_sigterm_ends_the_waiting_whatever_the_command_makes_of_it(
         registrar.send(signal.SIGTERM)
         registrar.wait_said("waiting for frontends")
         registrar.send(signal.SIGTERM)
-        wait_until(lambda: place.routes() == [], within_s=2.0)
+        wait_until(lambda: place.routes() == [])
 
         assert registrar.is_running()
 
@@ -720,8 +720,9 @@ def test_a_registry_that_is_mute_holds_up_neither_start_nor_end(
             assert code == 5
             assert "the command starts all the same" in registrar.log
 
-        assert started_s < 3
-        assert stopped_s < 1.2
+        assert started_s < 5
+        # less than the 2 s of one unanswered call
+        assert stopped_s < 1.9
         server.thaw()
         place.etcd.close()
 
@@ -755,7 +756,7 @@ def test_an_outage_of_the_registry_is_lived_through(shell: Shell, tmp_path: Path
             server.kill()
             code, took_s = registrar.stop()
             assert code == 5
-            assert took_s < 3
+            assert took_s < 8
         place.etcd.close()
 
 

@@ -170,7 +170,7 @@ def test_a_frontend_that_is_late_is_named_and_not_waited_for(place: Place) -> No
 
         assert code == 5
         assert "not let go in time by frontend late-one" in registrar.log
-        assert 0.3 <= took_s < 3
+        assert 0.3 <= took_s < 8
 
 
 def test_requests_in_flight_are_waited_for_until_they_are_done(place: Place) -> None:
@@ -199,7 +199,7 @@ def test_requests_in_flight_are_waited_for_no_longer_than_drain(place: Place) ->
             code, took_s = registrar.stop()
 
         assert code == 128 + signal.SIGTERM
-        assert 0.4 <= took_s < 3
+        assert 0.4 <= took_s < 8
         assert "requests in flight had 0.4 s" in registrar.log
 
 
@@ -213,7 +213,7 @@ def test_a_second_sigterm_is_passed_on_at_once(place: Place) -> None:
         code, took_s = registrar.stop()
 
         assert (code, registrar.out.count("got TERM")) == (5, 1)
-        assert took_s < 3
+        assert took_s < 8
         assert place.routes() == []
 
 
@@ -298,5 +298,5 @@ def test_pid_1_takes_signals_that_the_kernel_spares_it(place: Place) -> None:
         began_at = time.monotonic()
 
         assert registrar.wait() == 5
-        assert time.monotonic() - began_at < 3
+        assert time.monotonic() - began_at < 8
         assert place.routes() == []

@@ -200,7 +200,7 @@ def test_a_frozen_frontend_does_not_hold_a_stop_up_and_is_named(
         name = (own.state / "frontend-id").read_text().strip()
 
     assert f"not let go in time by frontend {name}" in registrar.log
-    assert 0.5 <= took_s < 5
+    assert 0.5 <= took_s < 8
 
 
 def test_a_frontend_that_died_holds_nobody_up(

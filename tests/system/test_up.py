@@ -127,7 +127,7 @@ def test_it_ends_quickly_and_leaves_nothing(up: Branchfront, number: signal.Sign
 
     up.send(number)
 
-    assert up.wait(within_s=8) == 0, up.story()
+    assert up.wait(within_s=15) == 0, up.story()
     wait_until(lambda: all(map(is_gone, pids)))
     assert not up.mentioning()
 
@@ -141,7 +141,7 @@ def test_a_second_ctrl_c_does_not_wait_for_a_regenerator_that_hangs(up: Branchfr
         up.process.wait(timeout=0.5)
     up.send(signal.SIGINT)
 
-    assert up.wait(within_s=5) == 0, up.story()
+    assert up.wait(within_s=15) == 0, up.story()
     wait_until(lambda: all(map(is_gone, pids)))
 
 
@@ -151,7 +151,7 @@ def test_ctrl_c_while_it_starts_leaves_nothing(tmp_path: Path) -> None:
 
         up.send(signal.SIGINT)
 
-        assert up.wait(within_s=8) == 0, up.story()
+        assert up.wait(within_s=15) == 0, up.story()
         assert not up.mentioning()
         assert up.said.read_text() == ""
 
@@ -216,7 +216,7 @@ def test_what_a_killed_one_left_is_taken_over_by_the_next(tmp_path: Path, servic
             serve(second, branch="new", address=service)
 
             second.send(signal.SIGTERM)
-            assert second.wait(within_s=8) == 0
+            assert second.wait(within_s=15) == 0
             assert not second.mentioning()
             assert is_gone(nginx)
 
