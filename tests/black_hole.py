@@ -1,5 +1,6 @@
 """A TCP proxy that can stop passing things on: to a client, a network that swallows packets."""
 
+import re
 import selectors
 import socket
 import threading
@@ -7,6 +8,9 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
+
+_MESSAGE = re.compile(rb"[0-9a-f]+\r\n\{[^\r]*\r\n|.+?(?=[0-9a-f]+\r\n\{|\Z)", re.DOTALL)
+"""A chunk that is a document (RFC 9112, section 7.1), as etcd sends them, or what is none."""
 
 
 class BlackHole:
@@ -16,7 +20,7 @@ class BlackHole:
         url: Where to reach it.
         swallows_answers: Requests go through, answers do not.
         swallows_all: Nothing goes through; connections are still taken.
-        loses: Answers with these bytes in them are left out of their stream, which goes on: a
+        loses: Messages with these bytes in them are left out of their stream, which goes on: a
             server that forgets to tell something. Empty for none.
         lost: How often that happened.
     """
@@ -82,10 +86,17 @@ class BlackHole:
                             return
                         # a connection that lost something never goes on: TCP leaves no gaps
                         is_cut = is_cut or self._swallows(is_answer=source is server)
-                        if source is server and self.loses and self.loses in content:
-                            self.lost += 1
-                        elif not is_cut:
+                        if source is server and self.loses:
+                            content = self._without_lost(content)
+                        if not is_cut:
                             other.sendall(content)
+
+    def _without_lost(self, content: bytes) -> bytes:
+        """What is left of an answer; a watch's first word may come together with what is lost."""
+        messages = _MESSAGE.findall(content)
+        kept = [message for message in messages if self.loses not in message]
+        self.lost += len(messages) - len(kept)
+        return b"".join(kept)
 
     def _swallows(self, *, is_answer: bool) -> bool:
         return self.swallows_all or (self.swallows_answers and is_answer)

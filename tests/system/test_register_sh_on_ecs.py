@@ -208,7 +208,8 @@ def test_in_the_hosts_network_its_own_interface_will_do(
     task.aws.imds_mode = "disabled"
 
     assert task.address(**given) == "127.0.0.1:8080"
-    assert len(task.aws.imds_requests) == (0 if given else 3)
+    # three tries, but for those that the first second cut short
+    assert len(task.aws.imds_requests) in ({0} if given else {1, 2, 3})
 
 
 @pytest.mark.parametrize("state", ["initial", "ready"])
