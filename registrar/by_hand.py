@@ -14,6 +14,7 @@ from registry.faults import (
     LeaseLost,
     LeftOut,
     NotApplied,
+    NotLetIn,
     NotReached,
     NotRegistered,
     UsageInvalid,
@@ -144,11 +145,15 @@ def check_served(registrations: Registrations, key: RouteKey) -> None:
 
 
 def wait_reached(
-    registrations: Registrations, key: RouteKey, hosts: Hosts, *, within_s: float
+    registrations: Registrations, key: RouteKey, hosts: Hosts, *, login: str, within_s: float
 ) -> None:
     """Ask through every live frontend until each has led to a registration.
 
+    Args:
+        login: ``user:password`` for frontends that ask for one; empty if there is none.
+
     Raises:
+        NotLetIn: One is closed to us; the registration stands.
         NotReached: One has not, or there is none; the registration stands.
     """
     probed = probe_frontends(
@@ -156,12 +161,14 @@ def wait_reached(
         instance=key.instance,
         label=hosts.labels[0],
         path="/",
+        login=login,
         within_s=within_s,
     )
-    if missing := unreached(probed):
-        raise NotReached(
-            f"not reached within {within_s:.3g} s: {'; '.join(missing)}; the registration stands"
-        )
+    said = f"{'; '.join(unreached(probed))}; the registration stands"
+    if any(one.is_turned_away for one in probed):
+        raise NotLetIn(f"not reached: {said}")
+    if unreached(probed):
+        raise NotReached(f"not reached within {within_s:.3g} s: {said}")
 
 
 def find_url(

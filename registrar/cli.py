@@ -14,11 +14,13 @@ from registrar.engine import Engine
 from registrar.hosts import Hosts
 from registrar.places import Finder, Search
 from registrar.places.showing import show_steps
+from registrar.probe_settings import login_options
 from registrar.settings import (
     Reach,
     agent_options,
     instance_options,
     place_options,
+    read_addition,
     read_agent,
     read_place,
     read_reach,
@@ -136,6 +138,7 @@ def watch_docker(*, dry_run: bool, log_format: str, **given: str) -> int:
 @registry_options
 @wait_option
 @probe_option
+@login_options
 @click.option("--ttl", default="0", show_default=True, help="seconds; 0: stays until removed")
 @click.argument("branch")
 @click.argument("service")
@@ -145,7 +148,7 @@ def add(
 ) -> None:
     """Register ADDRESS (10.0.0.5:8080 or [fd00::7]:8080) by hand, with a claim for its host."""
     _check_probe(probe=probe, wait=wait)
-    reach = read_reach(given)
+    reach, login = read_addition(given)
     wait_s, ttl_s = read_seconds(wait=wait), int(read_seconds(ttl=ttl) or 0)
     key, parsed = by_hand.parse_addition(branch, service, address)
 
@@ -166,7 +169,7 @@ def add(
         click.echo(_APPLIED)
         if probe:
             left_s = began_at + wait_s - time.monotonic()
-            by_hand.wait_reached(registrations, key, hosts, within_s=left_s)
+            by_hand.wait_reached(registrations, key, hosts, login=login, within_s=left_s)
             took_s = time.monotonic() - began_at
             click.echo(f"reached through all frontends at {reached} after {took_s:.2f} s")
 

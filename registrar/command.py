@@ -5,6 +5,7 @@ import signal
 import threading
 from collections.abc import Sequence
 
+from registrar.probe_settings import LOGIN
 from registrar.signals import IGNORED_BY_PYTHON
 from registry.faults import CommandMissing, CommandNotExecutable
 
@@ -30,7 +31,7 @@ class Command:
             self.pid = os.posix_spawnp(
                 name,
                 list(arguments),
-                os.environ,
+                {name: text for name, text in os.environ.items() if name != LOGIN},
                 setsigmask=(),
                 setsigdef=IGNORED_BY_PYTHON,
             )

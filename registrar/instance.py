@@ -352,6 +352,7 @@ class Herald(Listener):
                 instance=self._instance,
                 label=hosts.labels[0],
                 path=(settings.health.path if settings.health else "") or "/",
+                login=settings.probe_login,
                 within_s=ready_at + wait_s - self._clock(),
                 clock=self._clock,
             )
@@ -360,9 +361,11 @@ class Herald(Listener):
             return
         took_s = round(self._clock() - ready_at, 3)
         missing = unreached(probed)
+        is_turned_away = any(one.is_turned_away for one in probed)
+        within = "" if is_turned_away else f" within {wait_s:g} s"
         for sentence in missing:
-            text = "not reached within %g s: %s"
-            log.warning(text, wait_s, sentence, extra=self._words(took_s=took_s))
+            text = "not reached%s: %s"
+            log.warning(text, within, sentence, extra=self._words(took_s=took_s))
         if not missing:
             text = "reached through all frontends at %s after %.2f s"
             log.info(text, hosts.url, took_s, extra=self._words(took_s=took_s))

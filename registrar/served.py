@@ -4,24 +4,37 @@ A frontend's record says what it has applied. Whether somebody who asks it gets 
 instance is known only by asking: at the frontend's own address, under the service's host, until
 ``X-Served-By`` names the instance. What is asked and what an answer means is pure; the asking is a
 thread a frontend, so that one that hangs holds up no other.
+
+A frontend that listens with TLS sends who asks without to https: it is asked there again, at its
+own ip, under the same host. What is proved is that this registration is served there. Whether
+browsers would believe the certificate is not: those of test domains are often signed by nobody
+whom we know, and who could stand in between could do so on the way without TLS as well.
+
+A login goes only to a frontend that asks for one (``BASIC_AUTH``), by https where that is what we
+are sent to; it keeps it to itself, so no service gets it. A frontend that keeps us out will do so
+the next time as well, so it is not asked again.
 """
 
+import base64
 import http.client
+import re
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 from urllib.parse import unquote
 
-from registrar.exchange import exchange
+from registrar.exchange import Response, exchange
 from registry.names import is_domain
 from registry.records import Address, FrontendRecord
 from registry.refusals import printable
 
 REQUEST_S = 5.0
-"""For one request: a service that is being developed takes seconds over its first answer."""
+"""For one question, with all that it leads to: a service that is being developed takes seconds over
+its first answer."""
 
 PAUSE_S = 0.05
 """Between two requests, and between two looks at which frontends there are: a frontend applies a
@@ -29,6 +42,12 @@ change in about 100 ms, so a shorter pause would only ask twice."""
 
 LEAST_S = 0.1
 """A request that had less time would say nothing of the frontend, only that time was up."""
+
+HTTPS_PORT = 443
+"""What a redirect to https does not say."""
+
+UNAUTHORIZED, FORBIDDEN = 401, 403
+REDIRECTS = range(300, 400)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +57,17 @@ class Question:
     Attributes:
         host: What people ask for, without a port.
         path: Where the service says that it is well, or ``/``.
+        login: ``user:password`` for a frontend that asks for one; empty if there is none.
+        is_secure: By TLS.
+        says_login: The login goes along.
     """
 
     address: Address
     host: str
     path: str
+    login: str = field(default="", repr=False)
+    is_secure: bool = False
+    says_login: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +77,14 @@ class Reply:
     Attributes:
         text: How to go on behind the frontend's name: ``answered 503``, ``refuses connections``.
         instance: Which one answered, by its real name; empty if none did.
+        is_turned_away: The frontend does not let us in, and would not the next time.
+        is_late: There was none in the time that it had.
     """
 
     text: str
     instance: str = ""
+    is_turned_away: bool = False
+    is_late: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,18 +101,23 @@ class Probed:
     is_reached: bool
     last: Reply
 
+    @property
+    def is_turned_away(self) -> bool:
+        """Whether we are not let in there."""
+        return self.last.is_turned_away
+
     def __str__(self) -> str:
         return f"frontend {self.frontend} at {self.address or 'no address'} {self.last.text}"
 
 
 class Ask(Protocol):
-    """Sends one request; whatever comes of it is the reply."""
+    """Asks, and goes where it is sent; whatever comes of it is the reply."""
 
     def __call__(self, question: Question, /, *, within_s: float) -> Reply:
         """Ask once."""
 
 
-def build_question(record: FrontendRecord, *, label: str, path: str) -> Question:
+def build_question(record: FrontendRecord, *, label: str, path: str, login: str = "") -> Question:
     """What to ask a frontend to reach the service that has a label. Pure.
 
     Raises:
@@ -95,48 +129,68 @@ def build_question(record: FrontendRecord, *, label: str, path: str) -> Question
         raise ValueError(f"cannot be asked: {exc}") from exc
     if not is_domain(record.domain):
         raise ValueError(f"cannot be asked: {record.domain[:60]!r} is no domain")
-    return Question(address, f"{label}.{record.domain}", path)
+    return Question(address, f"{label}.{record.domain}", path, login)
 
 
-def read_reply(status: int, served_by: str) -> Reply:
-    """What an answer means. Pure.
+def follow(question: Question, response: Response) -> Question | None:
+    """What to ask next, where an answer leads on; None where it is the last word. Pure.
 
-    Args:
-        served_by: The header ``X-Served-By``, in which names that are not plain are
-            percent-encoded; empty on a page of the frontend's own, such as for 503.
+    Each question leads on twice at most: to https, and to the same with the login.
     """
-    instance = unquote(served_by)
-    if not instance:
+    headers = response.headers
+    if headers.get("X-Served-By"):
+        return None
+    if not question.is_secure and response.status in REDIRECTS:
+        return _at_https(question, headers.get("Location", ""))
+    if question.login and not question.says_login and _asks_for_login(response):
+        return replace(question, says_login=True)
+    return None
+
+
+def read_reply(question: Question, response: Response) -> Reply:
+    """What an answer means that is the last word. Pure.
+
+    In the header ``X-Served-By`` names that are not plain are percent-encoded; it is not there on a
+    page of the frontend's own, such as for 503.
+    """
+    status = response.status
+    instance = unquote(response.headers.get("X-Served-By", ""))
+    if instance:
+        return Reply(f"answered {status} from instance {printable(instance)}", instance)
+    if status == FORBIDDEN:
+        text = "answered 403: it lets in other networks than ours (ALLOW_CLIENTS)"
+    elif status != UNAUTHORIZED:
         return Reply(f"answered {status}")
-    return Reply(f"answered {status} from instance {printable(instance)}", instance)
+    elif not _asks_for_login(response):
+        text = (
+            "answered 401: it wants a sign-in (AUTH_URL), which --probe cannot do; --wait alone"
+            " says whether it is applied"
+        )
+    elif question.says_login:
+        text = "answered 401 to the user and password of PROBE_LOGIN: its BASIC_AUTH has others"
+    else:
+        text = (
+            "answered 401: it wants a password; set PROBE_LOGIN to user:password, as its BASIC_AUTH"
+            " has them"
+        )
+    return Reply(text, is_turned_away=True)
 
 
 def ask_once(
     question: Question, *, within_s: float, clock: Callable[[], float] = time.monotonic
 ) -> Reply:
-    """Send one request on a connection of its own; only the head of the response is read."""
+    """Ask, and go where the frontend sends us; of each response only the head is read."""
     ends_at = clock() + within_s
-    where = (question.address.ip, question.address.port)
-    try:
-        with socket.create_connection(where, timeout=within_s) as link:
-            response = exchange(
-                link,
-                "GET",
-                question.path,
-                headers={"Host": question.host},
-                left_s=lambda: ends_at - clock(),
-            )
-    except TimeoutError:
-        return Reply(f"did not answer within {within_s:.3g} s")
-    except ConnectionRefusedError:
-        return Reply("refuses connections")
-    except ConnectionError:
-        return Reply("hung up without an answer")
-    except OSError as exc:
-        return Reply(f"cannot be asked: {exc.strerror or exc}")
-    except (http.client.HTTPException, ValueError):
-        return Reply("does not answer as HTTP")
-    return read_reply(response.status, response.headers.get("X-Served-By", ""))
+    while True:
+        try:
+            response = _send(question, left_s=lambda: ends_at - clock())
+        except (OSError, http.client.HTTPException, ValueError) as exc:
+            text = _explain(exc, within_s=within_s)
+            return _on_its_way(question, Reply(text, is_late=isinstance(exc, TimeoutError)))
+        following = follow(question, response)
+        if following is None:
+            return _on_its_way(question, read_reply(question, response))
+        question = following
 
 
 def unreached(probed: Sequence[Probed]) -> tuple[str, ...]:
@@ -155,6 +209,7 @@ def probe_frontends(
     instance: str,
     label: str,
     path: str,
+    login: str = "",
     within_s: float,
     ask: Ask = ask_once,
     wait: Callable[[float], object] = time.sleep,
@@ -163,10 +218,12 @@ def probe_frontends(
     """Ask every live frontend for a service until one instance of it has answered through each.
 
     A frontend whose record goes meanwhile is not asked any more; one that comes is asked as well.
-    While there is none at all nothing is proved, so one is waited for.
+    While there is none at all nothing is proved, so one is waited for. It ends before its time
+    where nothing else can come of it: each has led to the instance, or has turned us away.
 
     Args:
         read_frontends: Those that are alive, by their ids, each with its record.
+        login: ``user:password`` for those that ask for one.
         wait: Given the seconds; what is true ends the waiting early, such as ``Event.wait``.
 
     Returns:
@@ -182,11 +239,13 @@ def probe_frontends(
                 asked.pop(gone).stop()
             for key in live.keys() - asked.keys():
                 asked[key] = _Asking(key[0], live[key], instance=instance, clock=clock)
-                asked[key].start(ask, label=label, path=path, give_up_at=give_up_at)
+                asked[key].start(ask, label=label, path=path, login=login, give_up_at=give_up_at)
             probed = tuple(asked[key].probed() for key in live)
             left_s = give_up_at - clock()
-            is_proved = bool(probed) and all(one.is_reached for one in probed)
-            if is_proved or left_s <= 0 or wait(min(PAUSE_S, left_s)):
+            is_settled = bool(probed) and all(
+                one.is_reached or one.is_turned_away for one in probed
+            )
+            if is_settled or left_s <= 0 or wait(min(PAUSE_S, left_s)):
                 return probed
     finally:
         for asking in asked.values():
@@ -208,13 +267,13 @@ class _Asking:
         self._record = record
         self._instance = instance
         self._clock = clock
-        self._last = Reply("has not answered")
+        self._last = Reply("has not answered", is_late=True)
         self._over = threading.Event()
 
-    def start(self, ask: Ask, *, label: str, path: str, give_up_at: float) -> None:
+    def start(self, ask: Ask, *, label: str, path: str, login: str, give_up_at: float) -> None:
         """Begin to ask, if its record says where."""
         try:
-            question = build_question(self._record, label=label, path=path)
+            question = build_question(self._record, label=label, path=path, login=login)
         except ValueError as exc:
             self._last = Reply(str(exc))
             return
@@ -235,9 +294,79 @@ class _Asking:
     def _run(self, ask: Ask, question: Question, give_up_at: float) -> None:
         left_s = give_up_at - self._clock()
         while True:
-            self._last = ask(question, within_s=min(REQUEST_S, max(left_s, LEAST_S)))
-            if self._last.instance == self._instance or self._over.wait(PAUSE_S):
+            within_s = min(REQUEST_S, max(left_s, LEAST_S))
+            reply = ask(question, within_s=within_s)
+            # one that the end has cut short says less than the answer before it
+            if within_s == REQUEST_S or not reply.is_late or self._last.is_late:
+                self._last = reply
+            if reply.instance == self._instance or reply.is_turned_away:
+                return
+            if self._over.wait(PAUSE_S):
                 return
             left_s = give_up_at - self._clock()
             if left_s < LEAST_S:
                 return
+
+
+def _at_https(question: Question, location: str) -> Question | None:
+    """The same by TLS, if that is where a redirect leads; what leads elsewhere is not followed."""
+    wanted = rf"https://{re.escape(question.host)}(?::([0-9]{{1,5}}))?{re.escape(question.path)}"
+    found = re.fullmatch(wanted, location)
+    if found is None:
+        return None
+    try:
+        address = Address(question.address.ip, int(found[1] or HTTPS_PORT))
+    except ValueError:
+        return None
+    return replace(question, address=address, is_secure=True)
+
+
+def _asks_for_login(response: Response) -> bool:
+    challenge = response.headers.get("WWW-Authenticate", "")
+    return response.status == UNAUTHORIZED and challenge.lower().startswith("basic ")
+
+
+def _explain(exc: Exception, *, within_s: float) -> str:
+    """Why there was no answer."""
+    if isinstance(exc, TimeoutError):
+        return f"did not answer within {within_s:.3g} s"
+    if isinstance(exc, ConnectionRefusedError):
+        return "refuses connections"
+    if isinstance(exc, ConnectionError | ssl.SSLEOFError | ssl.SSLZeroReturnError):
+        return "hung up without an answer"
+    if isinstance(exc, ssl.SSLError):
+        return f"does not answer as TLS ({exc.reason})"
+    if isinstance(exc, OSError):
+        return f"cannot be asked: {exc.strerror or exc}"
+    return "does not answer as HTTP"
+
+
+def _on_its_way(question: Question, reply: Reply) -> Reply:
+    """A reply that says by whom we were sent to where it came from."""
+    if not question.is_secure:
+        return reply
+    return replace(reply, text=f"sends us to https at {question.address}, which {reply.text}")
+
+
+def _send(question: Question, *, left_s: Callable[[], float]) -> Response:
+    """One request on a connection of its own."""
+    headers = {"Host": question.host}
+    if question.says_login:
+        told = base64.b64encode(question.login.encode()).decode()
+        headers["Authorization"] = f"Basic {told}"
+    where = (question.address.ip, question.address.port)
+    # who has less time left than that is told so as soon as it is connected
+    with socket.create_connection(where, timeout=max(left_s(), LEAST_S)) as link:
+        if not question.is_secure:
+            return exchange(link, "GET", question.path, headers=headers, left_s=left_s)
+        link.settimeout(max(left_s(), LEAST_S))
+        with _believing().wrap_socket(link, server_hostname=question.host) as secure:
+            return exchange(secure, "GET", question.path, headers=headers, left_s=left_s)
+
+
+def _believing() -> ssl.SSLContext:
+    """TLS with whoever answers, whatever certificate is shown."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context

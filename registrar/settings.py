@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import click
@@ -20,6 +20,7 @@ from registrar.health_settings import (
     read_health_tcp,
 )
 from registrar.places import PlaceSettings
+from registrar.probe_settings import login_options, read_login
 from registry.etcd import EtcdSettings
 from registry.keys import Keyspace, check_name
 from registry.names import service_slug
@@ -71,6 +72,7 @@ class RegistrarSettings:
         release_timeout_s: How long frontends are waited for, at most.
         wait_s: How long to wait until a registration is applied, to report it; None for not.
         probe: Report besides whether a request through each frontend reaches the instance.
+        probe_login: ``user:password`` for frontends that ask for one then; empty if there is none.
         stop_timeout_s: That our container has between SIGTERM and SIGKILL.
         heeds_spot: Watch for notices that the instance is to be taken away.
         health: How it is found out whether it may get requests; None to take that for granted.
@@ -85,6 +87,7 @@ class RegistrarSettings:
     release_timeout_s: float = 10.0
     wait_s: float | None = None
     probe: bool = False
+    probe_login: str = field(default="", repr=False)
     stop_timeout_s: float = STOP_TIMEOUT_S
     heeds_spot: bool = False
     health: HealthSettings | None = None
@@ -154,7 +157,7 @@ def instance_options(command: Command) -> Command:
     )
     for add in reversed(options):
         command = add(command)
-    return place_options(health_options(registry_options(command)))
+    return place_options(health_options(login_options(registry_options(command))))
 
 
 def place_options(command: Command) -> Command:
@@ -203,6 +206,7 @@ def read_registrar(
         **_lifetime(given, problems),
         wait_s=problems.read("--wait", wait, parse_seconds, None) if wait else None,
         probe=probe,
+        probe_login=read_login(given, problems),
         stop_timeout_s=problems.read(
             "STOP_TIMEOUT", given["stop_timeout"], parse_seconds, STOP_TIMEOUT_S
         ),
@@ -248,6 +252,18 @@ def read_reach(given: Mapping[str, str]) -> Reach:
     reach = _reach(given, problems)
     problems.settle()
     return reach
+
+
+def read_addition(given: Mapping[str, str]) -> tuple[Reach, str]:
+    """Judge the settings of ``add``: the registry, and the login for ``--probe``.
+
+    Raises:
+        SettingsInvalid: Names everything that is missing or bad.
+    """
+    problems = Problems()
+    reach, login = _reach(given, problems), read_login(given, problems)
+    problems.settle()
+    return reach, login
 
 
 def read_place(given: Mapping[str, str]) -> PlaceSettings:

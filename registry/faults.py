@@ -22,6 +22,7 @@
       LeftOut                branch owner 69  a frontend does not serve the record, and says why
       NotApplied             nobody       75  a frontend did not report in time
       NotReached             operator     75  a frontend leads nobody to what it should serve
+      NotLetIn               operator     77  a frontend is closed to who asks through it
       NotRegistered          operator     69  what was asked for is not in the registry
       NotRecorded            operator     69  what was asked for is in no frontend's history
       EngineUnreachable      operator     69  no Docker engine answers
@@ -203,6 +204,13 @@ class NotReached(Fault):
 
     owner = Owner.OPERATOR
     exit_code = 75
+
+
+class NotLetIn(Fault):
+    """A frontend is closed to who asks through it for a registration. It stands."""
+
+    owner = Owner.OPERATOR
+    exit_code = 77
 
 
 class NotRegistered(Fault):

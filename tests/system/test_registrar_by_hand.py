@@ -191,7 +191,7 @@ def test_a_frontend_that_cannot_be_asked_is_told_with_its_address(place: Place) 
     place.etcd.write(place.keys.raw(FrontendKey("deaf")), record.dump())
     place.report("nowhere", revision=10**9)
 
-    added = place.ask("add", "main", "web", "10.0.0.5:8080", "--wait", "0.5", "--probe")
+    added = place.ask("add", "main", "web", "10.0.0.5:8080", "--wait", "2", "--probe")
 
     assert added.returncode == 75
     [sentence] = added.stderr.splitlines()

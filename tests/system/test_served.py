@@ -13,10 +13,10 @@ import pytest
 
 from registry.keys import FrontendKey, RouteKey
 from registry.records import Address
-from tests.etcd_server import EtcdServer, free_ports
+from tests.etcd_server import EtcdServer
 from tests.registrar_process import Place, Registrar
 from tests.system.frontend import Frontend
-from tests.system.origin import Origin
+from tests.system.origin import Origin, refusing
 
 pytestmark = pytest.mark.system
 
@@ -91,22 +91,21 @@ def test_of_several_instances_each_is_reached_itself(place: Place) -> None:
 def test_a_service_that_refuses_is_told_with_what_each_frontend_answered(
     place: Place, frontends: list[Frontend]
 ) -> None:
-    (port,) = free_ports(1)
-
-    added = place.ask("add", "dead", "web", f"127.0.0.1:{port}", "--wait", "2", "--probe")
+    with refusing() as nobody:
+        added = place.ask("add", "dead", "web", nobody, "--wait", "5", "--probe")
 
     assert added.returncode == 75
     [sentence] = added.stderr.splitlines()
     for frontend in frontends:
         assert f"frontend {name(frontend)} at {address(frontend)} answered 502" in sentence
     assert "every live frontend has applied it" in added.stdout
-    assert place.etcd.read(place.keys.raw(RouteKey("dead", "web", f"127.0.0.1:{port}")))
+    assert place.etcd.read(place.keys.raw(RouteKey("dead", "web", nobody)))
 
 
 def test_a_service_that_hangs_is_told(place: Place, frontends: list[Frontend]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         where = str(Address("127.0.0.1", listener.getsockname()[1]))
-        added = place.ask("add", "mute", "web", where, "--wait", "1", "--probe")
+        added = place.ask("add", "mute", "web", where, "--wait", "5", "--probe")
 
     assert added.returncode == 75
     for frontend in frontends:
@@ -119,10 +118,9 @@ def test_a_service_that_hangs_is_told(place: Place, frontends: list[Frontend]) -
 
 def test_one_instance_that_answers_does_not_stand_for_another(place: Place) -> None:
     """nginx passes the dead one over, and people are served; but it is not what was asked."""
-    (port,) = free_ports(1)
-    with Origin() as living:
+    with Origin() as living, refusing() as nobody:
         place.ask("add", "pair", "web", living.address, "--wait", "10", "--probe")
-        added = place.ask("add", "pair", "web", f"127.0.0.1:{port}", "--wait", "1", "--probe")
+        added = place.ask("add", "pair", "web", nobody, "--wait", "5", "--probe")
 
     assert added.returncode == 75
     assert f"answered 200 from instance {living.address}" in added.stderr
@@ -162,16 +160,17 @@ def test_what_runs_says_when_it_is_reached_itself(place: Place, arguments: list[
 def test_what_runs_goes_on_and_says_through_whom_it_is_not_reached(
     place: Place, frontends: list[Frontend]
 ) -> None:
-    (port,) = free_ports(1)
-    told = {"NAME": "unwell", "PORT": str(port), "IP": "127.0.0.1", "HEALTH_TCP": "off"}
-    environ = place.instance_environ(**told)
-    with Registrar(["sidecar", "--wait", "1", "--probe"], environ) as registrar:
-        for frontend in frontends:
-            registrar.wait_said(
-                f"not reached within 1 s: frontend {name(frontend)} at {address(frontend)}"
-                " answered 502"
-            )
-        assert registrar.is_running()
+    with refusing() as nobody:
+        port = str(Address.parse(nobody).port)
+        told = {"NAME": "unwell", "PORT": port, "IP": "127.0.0.1", "HEALTH_TCP": "off"}
+        environ = place.instance_environ(**told)
+        with Registrar(["sidecar", "--wait", "5", "--probe"], environ) as registrar:
+            for frontend in frontends:
+                registrar.wait_said(
+                    f"not reached within 5 s: frontend {name(frontend)} at {address(frontend)}"
+                    " answered 502"
+                )
+            assert registrar.is_running()
 
 
 @pytest.mark.parametrize("command", [("sidecar",), ("run",), ("add", "main", "web", "10.0.0.5:80")])

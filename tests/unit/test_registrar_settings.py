@@ -1,6 +1,7 @@
 """Included: the registrar's own settings, through click as people give them."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
@@ -12,6 +13,7 @@ from registrar.health import HealthSettings
 from registrar.settings import (
     RegistrarSettings,
     instance_options,
+    read_addition,
     read_place,
     read_reach,
     read_registrar,
@@ -129,6 +131,40 @@ def test_a_bad_port_is_not_called_missing_as_well() -> None:
 def test_a_hand_needs_the_registry_alone() -> None:
     assert read(REGISTRY, reader=read_reach).etcd.endpoints == ("http://etcd:2379",)
     assert "REGISTRY_URL" in problems({}, reader=read_reach)
+
+
+def test_a_login_for_closed_frontends_is_a_variable_or_a_file(tmp_path: Path) -> None:
+    (tmp_path / "login").write_text("anna:open: sésame\nrest\n")
+
+    assert read(ALL).probe_login == ""
+    assert read(ALL | {"PROBE_LOGIN": "anna:open: sésame"}).probe_login == "anna:open: sésame"
+    by_file = read(ALL, "--probe-login-file", str(tmp_path / "login"))
+    assert by_file.probe_login == "anna:open: sésame"
+    assert "sésame" not in repr(by_file)
+    _, login = read(REGISTRY | {"PROBE_LOGIN": "anna:"}, reader=read_addition)
+    assert login == "anna:"
+
+
+@pytest.mark.parametrize("text", ["sesame", ":sesame", "anna:ses\name", "anna:sesame\n"])
+def test_a_bad_login_is_named_and_not_repeated(text: str, tmp_path: Path) -> None:
+    said = problems(ALL | {"PROBE_LOGIN": text})
+
+    assert said == "PROBE_LOGIN cannot be used: expected user:password, on one line"
+    assert said in problems({"PROBE_LOGIN": text}, reader=read_addition)
+    (tmp_path / "login").write_text(f"sesame\n{text}")
+    for_file = problems(ALL | {"PROBE_LOGIN_FILE": str(tmp_path / "login")})
+    assert "PROBE_LOGIN_FILE is " in for_file
+    assert "expected user:password" in for_file
+    assert "sesame" not in for_file
+
+
+def test_a_login_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "login").write_bytes(b"anna:\xff")
+
+    assert "cannot be read" in problems(ALL | {"PROBE_LOGIN_FILE": "/nowhere"})
+    assert "is not UTF-8" in problems(ALL | {"PROBE_LOGIN_FILE": str(tmp_path / "login")})
+    both = problems(ALL | {"PROBE_LOGIN": "anna:x", "PROBE_LOGIN_FILE": "/nowhere"})
+    assert both == "PROBE_LOGIN and PROBE_LOGIN_FILE are both set; set one of them"
 
 
 def test_where_needs_a_port_and_something_to_find_the_ip_by() -> None:

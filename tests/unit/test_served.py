@@ -1,10 +1,17 @@
-"""Included: what a frontend is asked, what its answers mean, and asking for real on loopback."""
+"""Included: what a frontend is asked, what its answers mean, and asking for real on loopback.
 
+With TLS and with passwords as well; frontends that are closed for real are in tests/system.
+"""
+
+import base64
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
+from email.message import Message
 from typing import Self
 
 import pytest
@@ -12,18 +19,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from regenerator.render import readable
+from registrar.exchange import Response
 from registrar.served import (
     Probed,
     Question,
     Reply,
     ask_once,
     build_question,
+    follow,
     probe_frontends,
     read_reply,
 )
 from registry.records import Address, FrontendRecord
-from tests.etcd_server import free_ports, wait_until
+from tests.certificates import Authority
+from tests.etcd_server import wait_until
 from tests.strategies import branches
+from tests.system.origin import refusing
 
 PATIENCE_S = 10.0
 """The longest that a speaker waits for a test that has forgotten it."""
@@ -31,20 +42,36 @@ PATIENCE_S = 10.0
 OURS = b"HTTP/1.1 200 OK\r\nX-Served-By: web-1\r\nContent-Length: 0\r\n\r\n"
 FOREIGN = OURS.replace(b"web-1", b"web-2")
 NOBODYS = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
+CLOSED = NOBODYS.replace(b"404", b"401").replace(
+    b"Cont", b'WWW-Authenticate: Basic realm="x"\r\nCont'
+)
+
+HOST = "main-web.dev.example.com"
+LOGIN = "anna:open: sesame"
 
 
 class Speaker:
     """Takes connections on loopback and says to each what ``answer`` gives, in pieces.
 
+    Args:
+        tls: It speaks TLS, with this.
+
     Attributes:
         heads: Every request, as it came.
     """
 
-    def __init__(self, answer: Callable[[int], Iterator[bytes]], *, ip: str = "127.0.0.1") -> None:
+    def __init__(
+        self,
+        answer: Callable[[int], Iterator[bytes]],
+        *,
+        ip: str = "127.0.0.1",
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         family = socket.AF_INET6 if ":" in ip else socket.AF_INET
         self.heads: list[bytes] = []
         self.over = threading.Event()
         self._answer = answer
+        self._tls = tls
         self._listener = socket.create_server((ip, 0), family=family)
         self.address = str(Address(ip, self._listener.getsockname()[1]))
         self._threads = [threading.Thread(target=self._listen)]
@@ -71,9 +98,15 @@ class Speaker:
             self._threads[-1].start()
 
     def _talk(self, link: socket.socket) -> None:
+        if self._tls is not None:
+            try:
+                link = self._tls.wrap_socket(link, server_side=True)
+            except OSError:
+                return
         with closing(link):
             head = b""
-            while b"\r\n\r\n" not in head:
+            # what begins with this is TLS, and has no such end
+            while b"\r\n\r\n" not in head and not head.startswith(b"\x16"):
                 head += link.recv(4096)
             self.heads.append(head)
             try:
@@ -104,7 +137,38 @@ def mute(ip: str = "127.0.0.1") -> Iterator[Speaker]:
 
 
 def question(speaker: Speaker) -> Question:
-    return Question(Address.parse(speaker.address), "main-web.dev.example.com", "/")
+    return Question(Address.parse(speaker.address), HOST, "/")
+
+
+@pytest.fixture(name="tls", scope="module")
+def _tls(tmp_path_factory: pytest.TempPathFactory) -> ssl.SSLContext:
+    """Of a server whose certificate is for another host, and signed by nobody whom we know."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*Authority(tmp_path_factory.mktemp("tls")).sign("other"))
+    return context
+
+
+def sending(to: str) -> Callable[[int], Iterator[bytes]]:
+    """A frontend that sends who asks without TLS to an address, under the host that is asked."""
+    port = Address.parse(to).port
+    return saying(f"HTTP/1.1 308 Permanent\r\nLocation: https://{HOST}:{port}/\r\n\r\n".encode())
+
+
+def response(status: int, **headers: str) -> Response:
+    """Each name as Python writes it: ``X_Served_By``."""
+    message = Message()
+    for name, text in headers.items():
+        message[name.replace("_", "-")] = text
+    return Response(status, message, b"")
+
+
+def login_in(head: bytes) -> str:
+    """What a request says who we are; empty if it does not."""
+    lines = [line for line in head.decode().split("\r\n") if line.startswith("Authorization: ")]
+    assert len(lines) <= 1
+    return (
+        base64.b64decode(lines[0].removeprefix("Authorization: Basic ")).decode() if lines else ""
+    )
 
 
 def record(address: str) -> FrontendRecord:
@@ -115,6 +179,7 @@ def probe(
     *addresses: str,
     within_s: float = PATIENCE_S,
     path: str = "/",
+    login: str = "",
     wait: Callable[[float], object] = time.sleep,
 ) -> tuple[Probed, ...]:
     frontends = [(f"f{number}", record(one)) for number, one in enumerate(addresses, start=1)]
@@ -123,6 +188,7 @@ def probe(
         instance="web-1",
         label="main-web",
         path=path,
+        login=login,
         within_s=within_s,
         wait=wait,
     )
@@ -150,6 +216,9 @@ def test_a_record_that_names_nothing_to_ask_is_not_asked(address: str, domain: s
         build_question(FrontendRecord(address=address, domain=domain), label="a", path="/")
 
 
+ASKED = Question(Address("10.0.0.5", 8080), HOST, "/")
+
+
 @pytest.mark.parametrize(
     ("served_by", "reply"),
     [
@@ -159,17 +228,108 @@ def test_a_record_that_names_nothing_to_ask_is_not_asked(address: str, domain: s
     ],
 )
 def test_an_answer_is_whose_it_says(served_by: str, reply: Reply) -> None:
-    assert read_reply(502, served_by) == reply
+    assert read_reply(ASKED, response(502, X_Served_By=served_by)) == reply
 
 
 @given(branches)
 def test_an_instance_is_known_by_its_real_name_however_nginx_writes_it(name: str) -> None:
-    assert read_reply(200, readable(name)).instance == name
+    assert read_reply(ASKED, response(200, X_Served_By=readable(name))).instance == name
 
 
 @given(st.text())
 def test_no_answer_steers_a_terminal(served_by: str) -> None:
-    assert read_reply(200, served_by).text.isprintable()
+    assert read_reply(ASKED, response(200, X_Served_By=served_by)).text.isprintable()
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+@pytest.mark.parametrize(("port", "expected"), [("", 443), (":8443", 8443), (":443", 443)])
+def test_a_frontend_with_tls_is_asked_at_its_own_ip_and_under_the_same_host(
+    status: int, port: str, expected: int
+) -> None:
+    asked = replace(ASKED, path="/healthz?a=1", login=LOGIN)
+
+    following = follow(asked, response(status, Location=f"https://{HOST}{port}/healthz?a=1"))
+
+    assert following == replace(asked, address=Address("10.0.0.5", expected), is_secure=True)
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "",
+        f"http://{HOST}:8443/",
+        f"https://{HOST}:8443/login",
+        f"https://{HOST}:8443/?a",
+        f"https://{HOST}:0/",
+        f"https://{HOST}:65536/",
+        f"https://{HOST}:8443",
+        f"https://{HOST}.evil.example/",
+        f"https://{HOST.replace('.', 'x')}/",
+        f"https://{HOST}@evil.example/",
+        "https://evil.example/",
+        "https://10.0.0.9:8443/",
+        "//evil.example/",
+    ],
+)
+def test_a_redirect_to_anywhere_else_is_an_answer(location: str) -> None:
+    answer = response(308, Location=location)
+
+    assert follow(ASKED, answer) is None
+    assert read_reply(ASKED, answer) == Reply("answered 308")
+
+
+def test_nobody_is_sent_to_https_by_a_service_by_a_page_or_a_second_time() -> None:
+    leading = response(308, Location=f"https://{HOST}:8443/")
+    of_service = response(308, Location=f"https://{HOST}:8443/", X_Served_By="web-2")
+    page = response(200, Location=f"https://{HOST}:8443/")
+
+    assert follow(replace(ASKED, is_secure=True), leading) is None
+    assert follow(ASKED, of_service) is None
+    assert follow(ASKED, page) is None
+
+
+BASIC = response(401, WWW_Authenticate='Basic realm="dev.example.com"')
+
+
+def test_the_login_is_said_once_and_only_to_a_frontend_that_asks_for_it() -> None:
+    asked = replace(ASKED, login=LOGIN)
+    said = replace(asked, says_login=True)
+
+    assert follow(asked, BASIC) == said
+    assert follow(said, BASIC) is None
+    assert follow(ASKED, BASIC) is None
+    assert follow(asked, response(401)) is None
+    assert follow(asked, response(401, WWW_Authenticate="Bearer")) is None
+    assert follow(asked, response(403, WWW_Authenticate="Basic")) is None
+    # a service may have a password of its own
+    assert follow(asked, response(401, WWW_Authenticate="Basic x", X_Served_By="web-1")) is None
+
+
+@pytest.mark.parametrize(
+    ("asked", "answer", "words"),
+    [
+        (ASKED, BASIC, "it wants a password; set PROBE_LOGIN to user:password"),
+        (replace(ASKED, login=LOGIN, says_login=True), BASIC, "to the user and password of PROBE_"),
+        (replace(ASKED, login=LOGIN), response(401), "it wants a sign-in (AUTH_URL)"),
+        (ASKED, response(403), "it lets in other networks than ours (ALLOW_CLIENTS)"),
+    ],
+)
+def test_who_is_not_let_in_is_told_what_would_help(
+    asked: Question, answer: Response, words: str
+) -> None:
+    reply = read_reply(asked, answer)
+
+    assert reply.is_turned_away
+    assert reply.text.startswith(f"answered {answer.status}")
+    assert words in reply.text
+    assert "sesame" not in f"{reply!r}{asked!r}"
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_service_that_lets_in_nobody_is_reached(status: int) -> None:
+    reply = read_reply(ASKED, response(status, X_Served_By="web-1"))
+
+    assert reply == Reply(f"answered {status} from instance web-1", "web-1")
 
 
 @pytest.mark.parametrize(
@@ -207,14 +367,11 @@ def test_an_answer_in_pieces_is_heard_and_its_body_is_not_waited_for() -> None:
 
 
 def test_who_refuses_hangs_up_or_is_mute_is_told_apart() -> None:
-    (port,) = free_ports(1)
-    refusing = Question(Address("127.0.0.1", port), "main-web.dev.example.com", "/")
-
-    with mute() as silent, Speaker(saying(b"")) as closing_it:
+    with refusing() as nobody, mute() as silent, Speaker(saying(b"")) as closing_it:
         texts = [
             ask_once(asked, within_s=within_s).text
             for asked, within_s in (
-                (refusing, PATIENCE_S),
+                (Question(Address.parse(nobody), HOST, "/"), PATIENCE_S),
                 (question(closing_it), PATIENCE_S),
                 (question(silent), 0.1),
             )
@@ -418,8 +575,148 @@ def test_waiting_and_clock_are_given_and_whoever_waits_may_end_it() -> None:
     assert asked[0] == 5.0
 
 
+@pytest.mark.parametrize(
+    ("within_s", "text"), [(3600.0, "did not answer within 5 s"), (4.9, "answered 502")]
+)
+def test_an_answer_is_told_rather_than_that_time_was_up_for_the_next(
+    within_s: float, text: str
+) -> None:
+    replies = [Reply("answered 502"), Reply("did not answer within 5 s", is_late=True)]
+    times: list[float] = []
+    looks: list[bool] = []
+
+    def answer_late(_: Question, *, within_s: float) -> Reply:
+        times.append(within_s)
+        return replies[min(len(times), 2) - 1]
+
+    def wait(seconds: float) -> bool:
+        time.sleep(seconds)
+        # the second reply is kept, or not, before a third is asked for; then it is looked at
+        looks.append(len(times) > 2)
+        return looks.count(True) > 1
+
+    (probed,) = probe_frontends(
+        lambda: [("f1", record("10.0.0.5:80"))],
+        instance="web-1",
+        label="main-web",
+        path="/",
+        within_s=within_s,
+        ask=answer_late,
+        wait=wait,
+        clock=lambda: 0.0,
+    )
+
+    assert probed.last.text == text
+
+
 def test_nobody_is_asked_once_it_is_over() -> None:
     """What was started for the proof ends with it."""
     with Speaker(saying(FOREIGN)) as speaker:
         probe(speaker.address, within_s=0.2)
         wait_until(lambda: not [it for it in threading.enumerate() if it.name == "probe"])
+
+
+def test_it_is_reached_by_tls_whoever_has_signed_that(tls: ssl.SSLContext) -> None:
+    """With several instances it goes both ways again."""
+    named: list[str | None] = []
+    tls.sni_callback = lambda _link, name, _context: named.append(name)
+    with (
+        Speaker(saying(FOREIGN, NOBODYS, OURS), tls=tls) as secure,
+        Speaker(sending(secure.address)) as plain,
+    ):
+        (probed,) = probe(plain.address, login=LOGIN)
+
+    assert probed.is_reached
+    assert probed.address == plain.address
+    assert str(probed).endswith(
+        f"sends us to https at {secure.address}, which answered 200 from instance web-1"
+    )
+    assert (len(plain.heads), len(secure.heads)) == (3, 3)
+    assert set(named) == {HOST}
+    for head in (*plain.heads, *secure.heads):
+        assert head.startswith(f"GET / HTTP/1.1\r\nHost: {HOST}\r\n".encode())
+        assert not login_in(head)
+
+
+def test_by_tls_at_its_own_ip(tls: ssl.SSLContext) -> None:
+    with (
+        Speaker(saying(OURS), ip="::1", tls=tls) as secure,
+        Speaker(sending(secure.address), ip="::1") as plain,
+    ):
+        assert ask_once(question(plain), within_s=PATIENCE_S).instance == "web-1"
+
+
+def test_a_login_does_not_go_in_the_clear_to_who_has_tls(tls: ssl.SSLContext) -> None:
+    with (
+        Speaker(saying(CLOSED, OURS), tls=tls) as secure,
+        Speaker(sending(secure.address)) as plain,
+    ):
+        (probed,) = probe(plain.address, login=LOGIN)
+
+    assert probed.is_reached
+    assert [login_in(head) for head in plain.heads] == [""]
+    assert [login_in(head) for head in secure.heads] == ["", LOGIN]
+
+
+def test_without_tls_it_goes_to_who_asks_for_it() -> None:
+    with Speaker(saying(CLOSED, OURS)) as closed, Speaker(saying(OURS)) as open_one:
+        probed = probe(closed.address, open_one.address, login=LOGIN)
+
+    assert [one.is_reached for one in probed] == [True, True]
+    assert [login_in(head) for head in closed.heads] == ["", LOGIN]
+    assert [login_in(head) for head in open_one.heads] == [""]
+
+
+@pytest.mark.parametrize(("login", "times"), [("", 1), (LOGIN, 2)])
+def test_who_is_turned_away_does_not_ask_again_and_waits_no_longer(login: str, times: int) -> None:
+    waits: list[float] = []
+
+    def wait(seconds: float) -> bool:
+        waits.append(seconds)
+        speaker.over.wait(seconds)
+        return len(waits) == 600
+
+    with Speaker(saying(CLOSED)) as speaker:
+        (probed,) = probe(speaker.address, login=login, within_s=3600.0, wait=wait)
+        wait_until(lambda: not [it for it in threading.enumerate() if it.name == "probe"])
+
+    assert probed.is_turned_away
+    assert not probed.is_reached
+    assert len(waits) < 600
+    assert [login_in(head) for head in speaker.heads] == ["", login][:times]
+
+
+def test_one_that_turns_us_away_does_not_hide_how_it_goes_with_the_others() -> None:
+    with Speaker(saying(CLOSED)) as closed, Speaker(saying(*[FOREIGN] * 5, OURS)) as open_one:
+        probed = probe(closed.address, open_one.address)
+
+    assert [one.is_turned_away for one in probed] == [True, False]
+    assert [one.is_reached for one in probed] == [False, True]
+    # it is not asked as often as the other
+    assert len(closed.heads) == 1
+
+
+def test_who_does_not_speak_tls_is_told_apart(tls: ssl.SSLContext) -> None:
+    with (
+        refusing() as nobody,
+        socket.create_server(("127.0.0.1", 0)) as silent,
+        Speaker(saying(NOBODYS)) as clear,
+        Speaker(saying(b""), tls=tls) as closing_it,
+    ):
+        mute_one = str(Address("127.0.0.1", silent.getsockname()[1]))
+        texts = []
+        for to, within_s in (
+            (nobody, PATIENCE_S),
+            (clear.address, PATIENCE_S),
+            (closing_it.address, PATIENCE_S),
+            (mute_one, 0.1),
+        ):
+            with Speaker(sending(to)) as plain:
+                text = ask_once(question(plain), within_s=within_s).text
+                texts.append(text.removeprefix(f"sends us to https at {to}, which "))
+
+    refused, no_tls, hanging_up, mute_text = texts
+    assert refused == "refuses connections"
+    assert no_tls.startswith("does not answer as TLS (")
+    assert hanging_up == "hung up without an answer"
+    assert mute_text == "did not answer within 0.1 s"
