@@ -15,7 +15,7 @@ _PROC = Path("/proc")
 
 
 def title(pid: int) -> str:
-    """What a process calls itself; empty if it is gone or a zombie, and for a moment of its start."""
+    """What a process calls itself; empty if it is gone or a zombie, and as it starts."""
     try:
         return (_PROC / str(pid) / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
     except (OSError, UnicodeDecodeError):
