@@ -6,9 +6,11 @@ Every test opens windows on a frontend that the installed command runs, with rea
 import os
 import re
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from playwright.sync_api import expect
@@ -366,6 +368,146 @@ def test_it_is_dark_where_people_want_it_dark(windows: Windows, frontend: Fronte
         window.picture(f"desktop-{scheme}")
     assert grounds[0] > 600
     assert grounds[1] < 150
+
+
+STYLE = """(element) => {
+  const { color, contentVisibility, fontSize, position } = getComputedStyle(element);
+  const { transitionDuration } = getComputedStyle(element, "::after");
+  return { color, contentVisibility, fontSize, position, transitionDuration };
+}"""
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_on_paper_there_are_the_branches_and_nothing_to_operate(
+    windows: Windows, frontend: Frontend, scheme: Scheme
+) -> None:
+    window = windows.open(f"{frontend.url}/", scheme=scheme)
+    live(window)
+    operated = ["#q", "#live", "#counts", ".skip"]
+    rows = window.page.locator("tbody")
+    everything = shown(window)
+    for selector in operated:
+        expect(window.page.locator(selector)).to_be_visible()
+    assert rows.last.evaluate(STYLE)["contentVisibility"] == "auto"
+    assert window.page.locator(".top").evaluate(STYLE)["position"] == "sticky"
+
+    window.page.emulate_media(media="print")
+
+    for selector in operated:
+        expect(window.page.locator(selector)).to_be_hidden()
+    assert shown(window) == everything
+    size = window.page.locator("#branches").evaluate(STYLE)["fontSize"]
+    assert float(size.removesuffix("px")) < 12
+    # what is out of sight on a screen is laid out as well, and nothing hangs over it
+    assert {row.evaluate(STYLE)["contentVisibility"] for row in rows.all()} == {"visible"}
+    assert window.page.locator(".top").evaluate(STYLE)["position"] == "static"
+    # paper is white, however somebody has his screen
+    ink = window.page.locator("body").evaluate(STYLE)["color"]
+    assert sum(int(word) for word in re.findall(r"\d+", ink)) < 150
+    window.picture(f"print-{scheme}")
+
+
+@pytest.mark.parametrize(
+    ("motion", "animation", "moves"),
+    [("no-preference", "arrived", True), ("reduce", "none", False)],
+)
+def test_nothing_moves_where_people_want_it_still(
+    windows: Windows, frontend: Frontend, origin: Origin, motion: str, animation: str, moves: bool
+) -> None:
+    window = windows.open(f"{frontend.url}/", reduced_motion=motion)
+    live(window)
+    # a row may change right after it has come
+    window.page.evaluate(
+        """() => {
+          window.arrived = [];
+          new MutationObserver((records) => {
+            for (const { addedNodes } of records) for (const one of addedNodes)
+              window.arrived.push([one.textContent, getComputedStyle(one).animationName]);
+          }).observe(document.getElementById("branches"), { childList: true });
+        }"""
+    )
+
+    frontend.put("moving", "web", origin.address)
+
+    expect(window.page.locator(row("moving"))).to_be_visible(timeout=BACK_MS)
+    arrived = window.page.evaluate("window.arrived")
+    assert next(name for text, name in arrived if "moving" in text) == animation
+    summary = window.page.locator("summary:visible").first.evaluate(STYLE)
+    assert (summary["transitionDuration"] != "0s") is moves
+    frontend.remove("moving", "web")
+
+
+FOLLOWED = """
+window.streams = [];
+window.EventSource = class extends EventSource {
+  constructor(...given) { super(...given); window.streams.push(this); }
+};
+"""
+"""Keeps every stream that a page opens."""
+
+CLOSED = 2
+"""As ``EventSource.readyState`` has it: the browser does not try again."""
+
+
+def turn(window: Window, state: Literal["hidden", "visible"]) -> None:
+    """Let the page believe that another tab is in front of it, or none any more."""
+    window.page.evaluate(
+        """(state) => {
+          const given = { hidden: state === "hidden", visibilityState: state };
+          for (const [name, value] of Object.entries(given))
+            Object.defineProperty(document, name, { configurable: true, value });
+          document.dispatchEvent(new Event("visibilitychange"));
+        }""",
+        state,
+    )
+
+
+def streams(window: Window) -> list[bool]:
+    """Whether they go on: the streams that the page has opened, in their order."""
+    found: list[int] = window.page.evaluate("window.streams.map((one) => one.readyState)")
+    return [state != CLOSED for state in found]
+
+
+def test_a_tab_that_nobody_sees_rests_after_a_minute_and_catches_up(
+    windows: Windows, frontend: Frontend, origin: Origin
+) -> None:
+    window = windows.open(f"{frontend.url}/")
+    window.page.add_init_script(FOLLOWED)
+    window.page.reload()
+    live(window)
+    window.mark()
+    assert streams(window) == [True]
+    # from here on its clock goes only where it is told to
+    clock = window.page.clock
+    clock.install()
+    clock.pause_at(time.time() + 3600)
+
+    # who comes back within a minute has never left
+    turn(window, "hidden")
+    clock.fast_forward(59_000)
+    turn(window, "visible")
+    clock.fast_forward(59_000)
+    live(window)
+    assert streams(window) == [True]
+
+    turn(window, "hidden")
+    clock.fast_forward(61_000)
+    expect(window.page.locator("#live")).to_have_text("Paused")
+    assert streams(window) == [False]
+    frontend.put("while/nobody-looked", "web", origin.address)
+    clock.fast_forward(600_000)
+    assert streams(window) == [False]
+    expect(window.page.locator(row("while/nobody-looked"))).to_have_count(0)
+
+    clock.resume()
+    turn(window, "visible")
+
+    live(window)
+    expect(window.page.locator(row("while/nobody-looked"))).to_be_visible(timeout=BACK_MS)
+    assert streams(window)[-1]
+    assert not window.was_left()
+    assert window.said == []
+    frontend.remove("while/nobody-looked", "web")
 
 
 @pytest.mark.parametrize("width", [320, 360, 768, 1024])

@@ -179,6 +179,7 @@ TELLING = {
     "X-Request-Id": "forged",
     "X-Forwarded-For": "6.6.6.6",
     "Accept": "application/json",
+    "Accept-Encoding": "br, gzip;q=0.5",
     "Last-Event-ID": "12-7",
     "If-None-Match": 'W/"7"',
 }
@@ -196,6 +197,7 @@ def test_it_is_told_what_it_needs_and_nothing_else(place: Place, path: str) -> N
     assert said["headers"] == {
         "host": "DEV.test:80",
         "accept": "application/json",
+        "accept-encoding": "br, gzip;q=0.5",
         "last-event-id": "12-7",
         "if-none-match": 'W/"7"',
         "x-generation": place.generation,

@@ -1,12 +1,13 @@
 """The API of a real frontend: what happens in the registry and at nginx is what it tells."""
 
+import gzip
 import http.client
 import json
 import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from types import TracebackType
 from typing import Any, Self
 
@@ -22,6 +23,12 @@ from tests.unit.test_documents import check
 pytestmark = pytest.mark.system
 
 HOSTILE = '<script>alert("1")</script>/é日本'
+
+WAITING = 64
+"""Answers that nginx asks for at a time, by routes.conf."""
+
+SLOW_S = 60.0
+"""For a dashboard that has been stopped, on a machine that many share."""
 
 READ_S = 20.0
 """A stream says something after 15 s of silence at the latest."""
@@ -230,6 +237,36 @@ def test_who_has_the_newest_gets_304_through_nginx(told: Frontend) -> None:
     wait_until(is_known)
 
 
+@pytest.mark.parametrize("path", ["/", "/api/v1/branches", "/api/v1/openapi.json"])
+def test_who_takes_gzip_gets_it_through_nginx(told: Frontend, path: str) -> None:
+    # an answer that is short is sent as it is
+    told.put("shown/once", "web", *(f"127.0.0.1:{port}" for port in range(9981, 9996)))
+    wait_for(told, "shown/once", status="serving")
+
+    answer = told.ask("localhost", path, headers={"Accept-Encoding": "gzip, deflate"})
+    assert answer.headers["content-encoding"] == "gzip"
+    assert int(answer.headers["content-length"]) == len(answer.body)
+    assert "Accept-Encoding" in answer.headers["vary"]
+    assert path.endswith("openapi.json") or b"shown/once" in gzip.decompress(answer.body)
+    plain = told.ask("localhost", path)
+    assert "content-encoding" not in plain.headers
+    assert len(plain.body) > len(answer.body)
+
+
+def test_what_ends_never_or_is_about_a_branch_is_not_compressed(told: Frontend) -> None:
+    packed = {"Accept-Encoding": "gzip"}
+    for path in ("/events", "/api/v1/events"):
+        with told.connect(within_s=READ_S) as link:
+            link.request("GET", path, headers={"Host": told.named("localhost"), **packed})
+            stream = link.getresponse()
+            assert stream.getheader("Content-Encoding") is None
+            assert stream.readline().startswith(b"retry: ")
+    page = told.ask("nobody.localhost", headers=packed)
+    assert page.status == 404
+    assert "content-encoding" not in page.headers
+    assert "nobody.localhost" in page.text
+
+
 def test_the_api_of_the_frontend_is_on_the_bare_domain_alone(
     told: Frontend, origin: Origin
 ) -> None:
@@ -386,6 +423,47 @@ def test_there_are_only_so_many_streams_and_who_leaves_makes_room(
             return client.response.status == 200
 
     wait_until(is_room)
+
+
+def test_only_so_many_wait_for_the_dashboard_and_streams_are_others(
+    start_told: Callable[[], Frontend],
+) -> None:
+    """Of one that is stuck, nginx knows nothing but how many it has asked."""
+    frontend = start_told()
+    (pid,) = frontend.dashboards()
+    host = {"Host": frontend.named("localhost")}
+    with ExitStack() as open_:
+        links = [
+            open_.enter_context(frontend.connect(within_s=SLOW_S)) for _ in range(WAITING + 16)
+        ]
+        stream = open_.enter_context(frontend.connect(within_s=SLOW_S))
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            for link in links:
+                link.request("GET", "/api/v1/branches", headers=host)
+            stream.request("GET", "/events", headers=host)
+            # what one worker answers at once it has taken in after all of these
+            page = frontend.ask("localhost", within_s=SLOW_S)
+        finally:
+            # its regenerator ends one that is stuck for long
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+        answers = [link.getresponse() for link in links]
+        refused = [answer for answer in answers if answer.status != 200]
+        problems = [(answer, check(answer.read(), "Problem")) for answer in refused]
+        followed = stream.getresponse()
+        turned_away = followed.read() if followed.status != 200 else b""
+
+    busy = [answer for answer, problem in problems if "busy" in problem["title"]]
+    # where they were sent for longer than nginx waits, some have made room
+    assert 1 <= len(busy) <= 16
+    assert {(one.status, one.headers["Retry-After"]) for one in busy} == {(503, "1")}
+    assert {one.headers["Content-Type"] for one in busy} == {
+        "application/problem+json; charset=utf-8"
+    }
+    assert b"busy" not in turned_away
+    assert page.status == 200
+    assert "without live numbers" in page.text
 
 
 def _learnt(client: Following) -> dict[str, Any]:

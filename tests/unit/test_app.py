@@ -121,9 +121,9 @@ class Numbers:
 class Scene:
     """An app, what stands behind it, and a way to ask it."""
 
-    def __init__(self, run: Callable[[Any], Any]) -> None:
+    def __init__(self, run: Callable[[Any], Any], *, page: Page | None = None) -> None:
         self.desk = Desk()
-        self.page = Page()
+        self.page = page or Page()
         self.reasons = Reasons()
         self.hub = Hub(self.desk)
         self.app = build_app(self.desk, page=self.page, reasons=self.reasons, hub=self.hub)
@@ -341,7 +341,7 @@ def test_the_bare_domain_is_a_page_or_json_for_who_asks(
 ) -> None:
     answer = scene.ask("/", Accept=accept)
 
-    assert answer.headers["vary"] == "Accept"
+    assert answer.headers["vary"] == "Accept, Accept-Encoding"
     if is_json:
         check(answer.body, "Branches")
     else:

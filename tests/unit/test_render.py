@@ -45,7 +45,9 @@ EMPTY = RouteTable((), ())
 MAPS = ("$host", "$route", "$route", "$route", "$route $last_address")
 """What the maps of routes.conf look up: for a route, a target, a branch, a service, an instance."""
 
-OURS = frozenset({"pages", "pages_on_disk", "dashboard", "late"})
+OURS = frozenset(
+    {"pages", "pages_on_disk", "dashboard", "dashboard_answers", "dashboard_streams", "late"}
+)
 """Upstream blocks that lead to nginx itself and to what belongs to it."""
 
 SOME = settings(max_examples=25)

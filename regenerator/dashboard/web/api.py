@@ -6,6 +6,7 @@ from http import HTTPStatus
 from typing import Protocol
 
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -13,6 +14,7 @@ from starlette.routing import Route
 from regenerator.dashboard.board import Board
 from regenerator.dashboard.history.changes import Change
 from regenerator.dashboard.web import documents, finding
+from regenerator.dashboard.web.answers import Answers
 from regenerator.dashboard.web.hub import Boards, Hub
 from regenerator.dashboard.web.parameters import (
     CHANGES,
@@ -55,9 +57,10 @@ class Desk(Boards, Protocol):
 class Api:
     """Answers from one desk."""
 
-    def __init__(self, desk: Desk, hub: Hub) -> None:
+    def __init__(self, desk: Desk, hub: Hub, answers: Answers) -> None:
         self._desk = desk
         self._hub = hub
+        self._answers = answers
         self._written = documents.Branches()
         self._channel = Channel(hub, self._tell)
         self._description = (
@@ -68,16 +71,17 @@ class Api:
 
     def routes(self) -> list[Route]:
         """Where what is."""
+        whole = [Middleware(self._answers.wrap)]
         return [
-            Route(f"{ROOT}/branches", self.branches),
+            Route(f"{ROOT}/branches", self.branches, middleware=whole),
             # a branch's name has slashes, as they are or as %2F
-            Route(f"{ROOT}/branches/{{branch:path}}", self.branch),
-            Route(f"{ROOT}/routes", self.hosts),
-            Route(f"{ROOT}/frontends", self.frontends),
-            Route(f"{ROOT}/rejections", self.rejections),
-            Route(f"{ROOT}/history", self.history),
+            Route(f"{ROOT}/branches/{{branch:path}}", self.branch, middleware=whole),
+            Route(f"{ROOT}/routes", self.hosts, middleware=whole),
+            Route(f"{ROOT}/frontends", self.frontends, middleware=whole),
+            Route(f"{ROOT}/rejections", self.rejections, middleware=whole),
+            Route(f"{ROOT}/history", self.history, middleware=whole),
             Route(f"{ROOT}/events", self.events),
-            Route(f"{ROOT}/openapi.json", self.description),
+            Route(f"{ROOT}/openapi.json", self.description, middleware=whole),
         ]
 
     def check_known(self) -> None:

@@ -15,6 +15,7 @@ from typing import Protocol
 from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -23,6 +24,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from regenerator.dashboard.board import Board
 from regenerator.dashboard.reasons.reasons import Answer
 from regenerator.dashboard.web import documents
+from regenerator.dashboard.web.answers import Answers
 from regenerator.dashboard.web.api import Api, Desk
 from regenerator.dashboard.web.hub import Hub
 from regenerator.dashboard.web.parameters import QUERY_MAX
@@ -107,10 +109,11 @@ def routes(
     tell_page: Callable[[int], None] = _nobody,
 ) -> list[Route]:
     """Everything that nginx may ask for."""
-    api = Api(desk, hub)
+    answers = Answers()
+    api = Api(desk, hub, answers)
     views = _Views(desk, page, reasons, hub=hub, api=api, tell_page=tell_page)
     return [
-        Route("/", views.home),
+        Route("/", views.home, middleware=[Middleware(answers.wrap)]),
         Route("/events", views.events),
         *api.routes(),
         Route("/readyz", _readiness(desk)),
@@ -156,7 +159,7 @@ class _Views:
         self._api = api
         self._tell_page = tell_page
         self._channel = Channel(hub, self._tell)
-        self._drawn: tuple[tuple[str, str], float, str] | None = None
+        self._drawn: tuple[tuple[str, str], float, bytes] | None = None
 
     async def home(self, request: Request) -> Response:
         """The page, or what is on it as JSON, for who wants that."""
@@ -198,12 +201,14 @@ class _Views:
         self._tell_page(status)
         return Response(found.body, headers={"Content-Type": found.content_type, **found.headers})
 
-    def _html(self, query: str) -> str:
+    def _html(self, query: str) -> bytes:
+        """The page as bytes: the same ones to all who ask for it at a time."""
         now = time.time()
         asked = (self._hub.note(), query)
         if self._drawn and self._drawn[0] == asked and 0 <= now - self._drawn[1] < DRAWN_S:
             return self._drawn[2]
-        html = self._page.html(self._desk.board, version=asked[0], query=query, now=now)
+        text = self._page.html(self._desk.board, version=asked[0], query=query, now=now)
+        html = text.encode()
         self._drawn = asked, now, html
         return html
 

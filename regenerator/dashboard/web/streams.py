@@ -104,7 +104,7 @@ class Channel:
         while not hub.is_over:
             if told is None or told < hub.version:
                 text, told = self._text(told), hub.version
-                for piece in _pieces(text):
+                for piece in pieces(text):
                     yield piece
                 spoke_at = clock()
             # nginx wants the worker to retire that a stream would keep; but one that is newer than
@@ -172,5 +172,6 @@ def _write(events: list[Event], name: str) -> bytes:
     return b"\n".join((*found[:-1], b"%sid: %s\n\n" % (b"".join(found[-1:]), name.encode())))
 
 
-def _pieces(text: bytes) -> Iterator[bytes]:
+def pieces(text: bytes) -> Iterator[bytes]:
+    """A text as it is sent: nobody has all of it copied for him."""
     return (text[at : at + PIECE_BYTES] for at in range(0, len(text), PIECE_BYTES))
