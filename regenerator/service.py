@@ -30,6 +30,7 @@ from regenerator.prober import Prober
 from regenerator.proxy import Proxy
 from regenerator.settings import RegeneratorSettings
 from regenerator.settle import Settle
+from regenerator.showing import end_left_behind
 from registry.etcd import Etcd
 from registry.faults import NginxDown, NotApplied, ProgramMissing, StateUnwritable
 from registry.following import Follower
@@ -70,6 +71,7 @@ def run(settings: RegeneratorSettings, *, log_format: str) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             # a lock may be held by the thread that the handler interrupts, so not from in here
             signal.signal(number, lambda *_: threading.Thread(target=inbox.stop).start())
+        end_left_behind(settings.state)
         requests = open_requests(settings.state)
         text = replace(settings.text, requests_port=requests.port, requests_tag=requests.tag)
         settings = replace(settings, text=text)

@@ -3,6 +3,7 @@
 import logging
 import os
 import random
+import signal
 import socket
 import struct
 import subprocess
@@ -12,8 +13,10 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
+from regenerator import processes
 from regenerator.dashboard.beginning import Begin
 from regenerator.dashboard.feed import Pulse, Sender, State
 from regenerator.nginx import DASHBOARD, bound
@@ -37,6 +40,15 @@ WELL_S = 30.0
 
 STOP_S = 2.0
 """For its last writes to the history."""
+
+LEFT_S = 6.0
+"""For the orderly end of one whose regenerator is gone: after five seconds it ends by itself."""
+
+KILLED_S = 2.0
+"""For one that is killed, which takes milliseconds."""
+
+_PROGRAM = ["-P", "-m", "regenerator.dashboard"]
+"""Without any module of the folder we are in."""
 
 log = logging.getLogger("regenerator")
 
@@ -165,8 +177,8 @@ class Dashboard:
     def _start_child(self, feed: socket.socket) -> None:
         self.starts += 1
         self._child = subprocess.Popen(
-            # -P: no module of the folder we are in
-            [sys.executable, "-P", "-m", "regenerator.dashboard", str(feed.fileno())],
+            # the folder says whose it is, to people and to the next regenerator
+            [sys.executable, *_PROGRAM, str(feed.fileno()), str(self._begin.settings.state)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             pass_fds=[feed.fileno(), *self._inherited],
@@ -221,3 +233,49 @@ class Dashboard:
         child.kill()
         child.wait()
         self._child = None
+
+
+def end_left_behind(state: Path, *, within_s: float = LEFT_S) -> None:
+    """See that no dashboard is left of an earlier regenerator: it has the addresses that ours gets.
+
+    Its feed has ended, so it ends as well; one that was stopped has to be woken for that.
+
+    Args:
+        state: The folder's lock is held by the caller, so none of them belongs to one that lives.
+        within_s: Then it is killed.
+    """
+    found = _left_behind(state)
+    if not found:
+        return
+    log.info("waiting for the dashboard of an earlier regenerator to end")
+    left = processes.end(found, signal.SIGCONT, within_s=within_s)
+    if left:
+        log.warning("the dashboard of an earlier regenerator does not end; killing it")
+        processes.end(left, signal.SIGKILL, within_s=KILLED_S)
+    give_up_at = time.monotonic() + KILLED_S
+    while any(map(_has_threads, found)) and time.monotonic() < give_up_at:
+        time.sleep(processes.POLL_S)
+
+
+def _has_threads(pid: int) -> bool:
+    """Whether threads outlive the first, for a moment of its end: they keep what it had open."""
+    try:
+        return len(os.listdir(f"/proc/{pid}/task")) > 1  # noqa: PTH208 - no path is wanted
+    except OSError:
+        return False
+
+
+def _left_behind(state: Path) -> list[int]:
+    """The dashboards that were started on a folder, as far as we may ask."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        # gone, or somebody else's
+        with suppress(OSError):
+            text = (process / "cmdline").read_bytes().decode(errors="surrogateescape")
+            arguments = text.rstrip("\0").split("\0")
+            # elsewhere than in our container another folder may be called so
+            if arguments[1:-2] == _PROGRAM and (
+                Path(f"{process}/root{arguments[-1]}").samefile(state)
+            ):
+                found.append(int(process.name))
+    return found

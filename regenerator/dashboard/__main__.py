@@ -1,4 +1,4 @@
-"""``python -m regenerator.dashboard FD``: the dashboard as a process of its regenerator."""
+"""``python -m regenerator.dashboard FD STATE``: the dashboard as a process of its regenerator."""
 
 from regenerator.dashboard.process import main
 

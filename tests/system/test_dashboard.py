@@ -5,6 +5,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from http import HTTPStatus
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from regenerator import processes
 from regenerator.templates import default_folder
 from registry.keys import RouteKey
 from tests.etcd_server import free_ports, wait_until
-from tests.system.frontend import Answer, Frontend
+from tests.system.frontend import Answer, Frontend, Link, exchange
 from tests.system.origin import Origin
 
 pytestmark = pytest.mark.system
@@ -179,6 +180,38 @@ def test_one_that_never_comes_to_its_end_outlives_its_regenerator_for_a_moment_o
 
     frontend.start()
     wait_until(lambda: api(frontend).status == HTTPStatus.OK)
+
+
+def test_one_that_was_stopped_with_its_regenerator_gone_is_ended_by_the_next(
+    start_frontend: Callable[..., Frontend],
+) -> None:
+    """It has the addresses of METRICS and of the requests, and will not end by itself."""
+    [port] = free_ports(1)
+    frontend = start_frontend(METRICS=f"127.0.0.1:{port}")
+    other = start_frontend()
+    wait_until(lambda: api(frontend).status == HTTPStatus.OK)
+    wait_until(lambda: api(other).status == HTTPStatus.OK)
+    (stopped,), (stranger,) = frontend.dashboards(), other.dashboards()
+    told_to = (frontend.state / "requests").read_text()
+    try:
+        for one, pid in ((frontend, stopped), (other, stranger)):
+            os.kill(pid, signal.SIGSTOP)
+            one.kill()
+
+        frontend.start()
+
+        wait_until(lambda: not processes.is_alive(stopped))
+        wait_until(lambda: api(frontend).status == HTTPStatus.OK)
+        assert "waiting for the dashboard of an earlier regenerator" in frontend.log.read_text()
+        assert (frontend.state / "requests").read_text() == told_to
+        with Link("127.0.0.1", port) as link:
+            assert exchange(link, f"127.0.0.1:{port}", "/metrics").status == HTTPStatus.OK
+        # that one is another frontend's
+        assert processes.is_alive(stranger)
+    finally:
+        for pid in (stopped, stranger):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
 
 
 @pytest.mark.parametrize("path", ["/events", "/api/v1/events"])
