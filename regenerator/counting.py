@@ -14,6 +14,7 @@ import socket
 from pathlib import Path
 from typing import NamedTuple
 
+from regenerator.whole_file import write_whole
 from registry.faults import StateUnwritable
 
 RECEIVE_BYTES = 4 << 20
@@ -48,9 +49,7 @@ def open_requests(state: Path) -> RequestsSocket:
         link.bind(("127.0.0.1", 0))
     found = RequestsSocket(link, link.getsockname()[1], tag or secrets.token_hex(8))
     try:
-        beside = path.with_suffix(".new")
-        beside.write_text(f"{found.port} {found.tag}\n")
-        beside.rename(path)
+        write_whole(path, f"{found.port} {found.tag}\n")
     except OSError as exc:
         link.close()
         raise StateUnwritable(f"{path} cannot be written: {exc.strerror}") from exc

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TextIO
 
 from regenerator.render import ACCESS, Tree, is_named_after
+from regenerator.whole_file import write_whole
 from registry.faults import ProgramMissing, StateUnwritable
 
 KEPT = 5
@@ -82,7 +83,7 @@ class Generations:
             if not re.fullmatch(r"[0-9a-f]{16}", found):
                 # new, or a power cut left it empty
                 found = secrets.token_hex(8)
-                _write_whole(path, found)
+                write_whole(path, found)
             return found
 
     def stage(self, tree: Tree) -> Path:
@@ -196,12 +197,6 @@ def _relink(link: Path, target: str) -> None:
     beside.unlink(missing_ok=True)
     beside.symlink_to(target)
     beside.rename(link)
-
-
-def _write_whole(path: Path, text: str) -> None:
-    beside = path.with_suffix(".new")
-    beside.write_text(text)
-    beside.rename(path)
 
 
 @contextmanager

@@ -32,6 +32,12 @@ def iso(instant: float | str) -> str:
     return found.isoformat("T", "seconds").replace("+00:00", "Z") if found else str(instant)
 
 
+def precise(at: float) -> str:
+    """For programs: to the millisecond, in UTC."""
+    # Python rounds what is nearly the next second up to it
+    return f"{datetime.fromtimestamp(int(at), UTC):%Y-%m-%dT%H:%M:%S}.{int(at % 1 * 1000):03}Z"
+
+
 def absolute(instant: float | str) -> str:
     """For people who want to know exactly."""
     return iso(instant).replace("T", " ").replace("Z", " UTC")

@@ -20,6 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from regenerator.brake import Memory
+from regenerator.whole_file import write_whole
 from registry.faults import StateUnwritable
 from registry.snapshot import Entry, Snapshot
 
@@ -80,10 +81,8 @@ class MemoryFile:
             "held": sorted(map(_text, memory.held)),
             "entries": [[_text(one.key), _text(one.value), *one[2:]] for one in entries],
         }
-        beside = self._path.with_suffix(".new")
         try:
-            beside.write_text(json.dumps(document, separators=(",", ":")))
-            beside.rename(self._path)
+            write_whole(self._path, json.dumps(document, separators=(",", ":")))
         except OSError as exc:
             raise StateUnwritable(f"{self._path} cannot be written: {exc.strerror}") from exc
 

@@ -20,7 +20,7 @@ from markupsafe import Markup
 
 from regenerator.instants import absolute, iso
 from regenerator.policy import content_security_policy
-from regenerator.routes import Route, RouteTable
+from regenerator.routes import Route, RouteTable, host_url
 from registry.faults import RenderFault
 from registry.keys import encode
 from registry.terminal import escaped
@@ -320,12 +320,11 @@ def _route_part(macros: Any, route: Route) -> _Parts:
 
 
 def _branch_row(macros: Any, routes: tuple[Route, ...], settings: RenderSettings) -> _Row:
-    scheme, _, authority = settings.public_url.partition("://")
     services = [
         {
             "service": route.service,
             # the short label, where there is one, comes last
-            "url": f"{scheme}://{route.labels[-1]}.{authority}",
+            "url": host_url(route.labels[-1], url=settings.public_url),
             "instances": [
                 {"name": one.name, "address": str(one.address)} for one in route.instances
             ],

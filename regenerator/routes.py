@@ -128,6 +128,16 @@ class RouteTable:
     held: int = 0
 
 
+def host_url(label: str, *, url: str) -> str:
+    """Where people open the host of a label.
+
+    Args:
+        url: Where they open the bare domain.
+    """
+    scheme, _, authority = url.partition("://")
+    return f"{scheme}://{label}.{authority}"
+
+
 def build_routes(
     snapshot: Snapshot, *, keys: Keyspace, rules: AddressRules, default_service: str
 ) -> RouteTable:

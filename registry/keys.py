@@ -18,6 +18,9 @@ PART_MAX_BYTES = 512
 Percent-encoded it still fits the 4,096 bytes that nginx reads as one word.
 """
 
+SHOWN_MAX = 200
+"""Characters of a key in a log, a record or a page: a few lines of a terminal."""
+
 _ENCODED = re.compile(rb"(?:[A-Za-z0-9._~-]|%[0-9A-F]{2})+")
 _UNRESERVED = re.compile(rb"[A-Za-z0-9._~-]{1,%d}" % PART_MAX_BYTES)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
@@ -115,7 +118,7 @@ def decode(part: bytes) -> str:
     return name
 
 
-def shown(raw: bytes, *, limit: int = 200) -> str:
+def shown(raw: bytes, *, limit: int = SHOWN_MAX) -> str:
     """Raw bytes as text that is safe to print: ASCII, escaped, cut at a limit of characters.
 
     What is cut ends in digits of the whole, so that different bytes are never shown alike.

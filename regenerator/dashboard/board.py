@@ -7,8 +7,9 @@ from itertools import groupby
 from typing import NamedTuple
 
 from regenerator.dashboard.feed import State as Fed
+from regenerator.dashboard.originals import originals
 from regenerator.lagging import behind
-from regenerator.routes import Route, RouteTable, Rules
+from regenerator.routes import Route, RouteTable, Rules, host_url
 from registry.claims import RejectionKind
 from registry.keys import ClaimKey, Keyspace, RouteKey, shown
 from registry.records import FrontendRecord, InstanceRecord, State
@@ -179,8 +180,7 @@ class Place:
 
     def url_of(self, label: str) -> str:
         """The URL of a host."""
-        scheme, _, authority = self.url.partition("://")
-        return f"{scheme}://{label}.{authority}"
+        return host_url(label, url=self.url)
 
 
 def build_branches(
@@ -191,16 +191,18 @@ def build_branches(
     Args:
         table: Of the same state.
     """
-    rejected = {one.key: one.reason for one in table.rejections}
+    raw_keys = _raw_keys(fed, table)
+    rejected = {raw_keys[one.key]: one.reason for one in table.rejections}
     below: dict[ClaimKey, list[_Standing]] = {}
     for key, entry in fed.snapshot.entries.items():
         if key.startswith(rules.keys.routes) and (owner := _owner(entry, rules.keys)):
-            reason = rejected.get(shown(key), "") if rejected else ""
+            reason = rejected.get(key, "")
             standing = _Standing(entry, reason, key in fed.held, key in fed.spared)
             below.setdefault(owner[0], []).append(standing)
     conflicts: dict[ClaimKey, tuple[str, ...]] = {}
     for one in table.rejections:
-        if one.kind is RejectionKind.CONFLICT and (claim := _owner_of(one.key, rules)) is not None:
+        if one.kind is RejectionKind.CONFLICT:
+            claim = _owner_of(raw_keys[one.key], rules)
             conflicts[claim] = (*conflicts.get(claim, ()), one.reason)
     routes = {ClaimKey(route.branch, route.service): route for route in table.routes}
     services = [
@@ -222,13 +224,17 @@ def build_branches(
     return tuple(BranchView(branch, tuple(group)) for branch, group in groups)
 
 
-def build_rejections(table: RouteTable, *, rules: Rules) -> tuple[RejectionView, ...]:
-    """What was left out, with the branch and service it is about where that can be told."""
-    found = []
-    for one in table.rejections:
-        owner = _owner_of(one.key, rules) or ClaimKey("", "")
-        found.append(RejectionView(one.key, *owner, one.kind, one.reason))
-    return tuple(found)
+def build_rejections(fed: Fed, table: RouteTable, *, rules: Rules) -> tuple[RejectionView, ...]:
+    """What was left out, with the branch and service it is about where that can be told.
+
+    Args:
+        table: Of the same state.
+    """
+    raw_keys = _raw_keys(fed, table)
+    return tuple(
+        RejectionView(one.key, *_owner_of(raw_keys[one.key], rules), one.kind, one.reason)
+        for one in table.rejections
+    )
 
 
 def build_frontends(
@@ -366,13 +372,21 @@ def _service(group: _Group, keys: Keyspace, place: Place) -> ServiceView:
     )
 
 
-def _owner_of(key: str, rules: Rules) -> ClaimKey | None:
+def _raw_keys(fed: Fed, table: RouteTable) -> dict[str, bytes]:
+    """The keys of what was left out: a long one stands shortened in its rejection."""
+    found = originals({one.key for one in table.rejections}, fed.snapshot.entries)
+    return {text: raw for raw, text in found.items()}
+
+
+def _owner_of(raw: bytes, rules: Rules) -> ClaimKey:
+    """Whom a key is about; nobody where it cannot be read."""
     try:
-        found = rules.keys.parse(key.encode())
+        found = rules.keys.parse(raw)
     except ValueError:
-        return None
-    # nothing else is ever left out
-    return ClaimKey(found.branch, found.service) if isinstance(found, RouteKey | ClaimKey) else None
+        return ClaimKey("", "")
+    if not isinstance(found, RouteKey | ClaimKey):  # pragma: no cover - nothing else is left out
+        return ClaimKey("", "")
+    return ClaimKey(found.branch, found.service)
 
 
 class End(NamedTuple):

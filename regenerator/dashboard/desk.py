@@ -11,6 +11,7 @@ from regenerator.dashboard.board import (
     BranchView,
     End,
     EtcdView,
+    FrontendView,
     Place,
     RejectionView,
     Traffic,
@@ -29,7 +30,6 @@ from registry.snapshot import Entry
 
 SILENT_S = 10.0
 """A regenerator tells of itself once a second; after so long without a word it is stuck or gone."""
-
 
 LOOK_UP = 500
 """Services that are gone, looked up at a time: 0.2 ms each, and all others the next time."""
@@ -75,7 +75,7 @@ class Desk:
         self._pulse: feed.Pulse | None = None
         self._branches: tuple[BranchView, ...] = ()
         self._rejections: tuple[RejectionView, ...] = ()
-        self._frontends: tuple[Entry, ...] = ()
+        self._frontends: tuple[FrontendView, ...] = ()
         self._traffic: Mapping[str, Traffic] = {}
         self._ends: Mapping[ClaimKey, End | None] = {}
         self._waiting: set[asyncio.Future[None]] = set()
@@ -115,17 +115,18 @@ class Desk:
             known[one.branch] if known.get(one.branch) == one else one
             for one in with_traffic(branches, self._traffic)
         )
-        self._rejections = build_rejections(table, rules=rules)
+        self._rejections = build_rejections(fed, table, rules=rules)
         self.refresh()
 
     def take_frontends(self, entries: Iterable[Entry]) -> None:
         """Note what the frontends report of themselves."""
-        self._frontends = tuple(entries)
+        self._frontends = build_frontends(entries, rules=self.settings.rules, own=self._frontend)
         self.refresh()
 
     def take_traffic(self, traffic: Mapping[str, Traffic]) -> None:
         """Note what was counted of requests, by the routes' ids."""
         self._traffic = traffic
+        self._branches = with_traffic(self._branches, traffic)
         self.refresh()
 
     def refresh(self) -> None:
@@ -184,7 +185,6 @@ class Desk:
 
     def _build(self) -> Board:
         fed, pulse = self._fed, self._pulse
-        self._branches = with_traffic(self._branches, self._traffic)
         return Board(
             domain=self._place.domain,
             url=self._place.url,
@@ -197,8 +197,6 @@ class Desk:
             is_fresh=pulse is not None and self._now() - pulse.at < SILENT_S,
             branches=self._branches,
             rejections=self._rejections,
-            frontends=build_frontends(
-                self._frontends, rules=self.settings.rules, own=self._frontend
-            ),
+            frontends=self._frontends,
             etcd=EtcdView(pulse.etcd_fault, pulse.etcd_since) if pulse else EtcdView(),
         )

@@ -173,7 +173,7 @@ def test_a_rejection_is_told_with_whose_it_is_where_its_key_says_so() -> None:
         Entry(KEYS.routes + b"a/b/c/d", b"10.0.0.1:80", 1, 1, 0),
     )
 
-    garbled, refused = build_rejections(RULES.table(state.snapshot), rules=RULES)
+    garbled, refused = build_rejections(state, RULES.table(state.snapshot), rules=RULES)
 
     assert (refused.branch, refused.service, refused.kind) == ("main", "web", RejectionKind.ADDRESS)
     assert (garbled.branch, garbled.kind) == ("", RejectionKind.INVALID)
@@ -187,6 +187,36 @@ def test_of_a_long_name_one_that_is_rejected_says_nothing_of_another() -> None:
 
     assert service.status is Status.SERVING
     assert [one.status for one in service.instances] == [Status.SERVING, Status.REJECTED]
+
+
+def test_a_key_too_long_to_be_shown_whole_is_told_with_whose_it_is() -> None:
+    name = "x" * 300
+    state = fed(
+        route(name, "web", "a-1", at("8.8.8.8")),
+        Entry(KEYS.routes + b"a/b/c/" + b"d" * 300, b"10.0.0.1:80", 1, 1, 0),
+        Entry(KEYS.routes + b"%ff/" + b"e" * 300, b"10.0.0.1:80", 1, 1, 0),
+    )
+
+    found = build_rejections(state, RULES.table(state.snapshot), rules=RULES)
+
+    assert {(one.branch, one.service) for one in found} == {(name, "web"), ("", "")}
+    assert [one.branch for one in branches(state)] == [name]
+    # what cannot be read is shown by a part of it, and digits of the whole
+    assert sorted(len(one.key) for one in found) == [209, 209, 209]
+    assert len({one.key for one in found}) == 3
+
+
+def test_a_conflict_of_a_long_name_stands_at_its_service() -> None:
+    name = f"fix{'/' * 250}foo"
+    state = fed(
+        claim("fix-foo", "web", "fix-foo-web", "fix-foo", revision=1),
+        claim(name, "web", "fix-foo-web", "fix-foo", revision=2),
+    )
+
+    _, other = branches(state)
+
+    assert other.branch == name
+    assert "belongs to branch 'fix-foo'" in other.services[0].conflicts[0]
 
 
 def test_a_hostile_name_is_shown_as_it_is_and_hurts_nobody() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regenerator.instants import absolute, ago, iso, seconds_of
+from regenerator.instants import absolute, ago, iso, precise, seconds_of
 
 NOW = 1_763_719_200.0
 """2025-11-21T10:00:00Z."""
@@ -39,6 +39,19 @@ def test_an_age_is_told_in_the_largest_unit_that_says_something(
 def test_an_instant_is_written_in_utc_to_the_second(written: float | str) -> None:
     assert iso(written) == "2025-11-21T10:00:00Z"
     assert absolute(written) == "2025-11-21 10:00:00 UTC"
+
+
+@pytest.mark.parametrize(
+    ("at", "written"),
+    [
+        (NOW, "2025-11-21T10:00:00.000Z"),
+        (NOW + 0.25, "2025-11-21T10:00:00.250Z"),
+        # never later than it was, though the nearest millisecond would be
+        (NOW + 0.9999995, "2025-11-21T10:00:00.999Z"),
+    ],
+)
+def test_for_programs_an_instant_is_written_to_the_millisecond(at: float, written: str) -> None:
+    assert precise(at) == written
 
 
 @pytest.mark.parametrize("written", ["yesterday", "", "2025-99-99T00:00:00Z"])

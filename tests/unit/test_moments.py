@@ -8,7 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from regenerator.dashboard.history.moments import instant, local, parse_moment, zone_of
+from regenerator.dashboard.history.moments import local, parse_moment, zone_of
+from regenerator.instants import precise
 
 NOW = datetime(2026, 11, 21, 20, 30, tzinfo=UTC).timestamp()
 """21:30 in Berlin, and the 22nd in Auckland."""
@@ -93,7 +94,7 @@ def test_any_text_is_a_time_or_refused(text: str) -> None:
 @example(1_800_000_000.9999999)
 def test_what_is_shown_is_read_as_the_same_second(at: float) -> None:
     assert parse_moment(local(at), now=NOW) == int(at)
-    assert abs(parse_moment(instant(at)[:-1] + "Z", now=NOW) - at) < 0.0011
+    assert abs(parse_moment(precise(at)[:-1] + "Z", now=NOW) - at) < 0.0011
 
 
 def test_two_zones_are_both_told(zone: str) -> None:

@@ -45,11 +45,6 @@ def zone_of(moments: Iterable[float]) -> str:
     return "/".join(dict.fromkeys(_local(at).tzname() or "" for at in moments))
 
 
-def instant(at: float) -> str:
-    """A time in UTC to the millisecond, for programs."""
-    return f"{datetime.fromtimestamp(int(at), UTC):%Y-%m-%dT%H:%M:%S}.{int(at % 1 * 1000):03}Z"
-
-
 def _local(at: float) -> datetime:
     # Python rounds what is nearly the next second up to it
     return datetime.fromtimestamp(int(at), UTC).astimezone()

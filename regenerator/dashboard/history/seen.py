@@ -1,10 +1,11 @@
 """What of the registry is looked at to tell what becomes of it: one key at a time. Pure."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import NamedTuple
 
 from regenerator.dashboard.feed import State
+from regenerator.dashboard.originals import originals
 from regenerator.routes import RouteTable, Rules
 from registry.fields import VALUE_MAX_BYTES
 from registry.keys import ClaimKey, Keyspace, RouteKey, shown
@@ -92,7 +93,7 @@ def _find_touched(
     if table_before.rejections != table_after.rejections:
         one, other = _rejected(table_before), _rejected(table_after)
         odd = {key for key in one.keys() | other.keys() if one.get(key) != other.get(key)}
-        touched |= _raw_keys(odd, old, new)
+        touched |= originals(odd, old, new).keys()
     return touched
 
 
@@ -202,18 +203,3 @@ def _rejected(table: RouteTable) -> dict[str, str]:
         known = reasons.get(one.key)
         reasons[one.key] = f"{known}; {one.reason}" if known else one.reason
     return reasons
-
-
-def _raw_keys(odd: set[str], *known: Mapping[bytes, Entry]) -> set[bytes]:
-    """The keys that are shown so: most are shown as they are."""
-    found: set[bytes] = set()
-    strange: set[str] = set()
-    for text in odd:
-        raw = text.encode()
-        if any(raw in entries for entries in known):
-            found.add(raw)
-        else:
-            strange.add(text)
-    if strange:
-        found |= {raw for entries in known for raw in entries if shown(raw) in strange}
-    return found

@@ -7,8 +7,9 @@ from typing import Any
 
 from regenerator.dashboard.history.archive import About, Gap
 from regenerator.dashboard.history.changes import Change, ChangeKind
-from regenerator.dashboard.history.moments import instant, local, zone_of
+from regenerator.dashboard.history.moments import local, zone_of
 from regenerator.dashboard.history.past import Generation, Served
+from regenerator.instants import precise
 from registry.tables import GAP, Cell, Page, Tone, plain_row, width_of
 from registry.terminal import escaped
 
@@ -115,14 +116,14 @@ def tell_silence(about: About, *, now: float, page: Page) -> list[str]:
         return []
     text = (
         f"nothing was written since {local(about.seen_at)} {zone_of([about.seen_at])}: the"
-        " regenerator, or its dashboard, is away"
+        " regenerator, or its dashboard, is away, or it cannot write: its log says so"
     )
     return _sentence(text, page, tone=Tone.DOUBTFUL)
 
 
 def changes_document(changes: Iterable[Change]) -> str:
     """The changes, the oldest first."""
-    return _document([{**one._asdict(), "at": instant(one.at)} for one in changes])
+    return _document([{**one._asdict(), "at": precise(one.at)} for one in changes])
 
 
 def served_document(
@@ -131,10 +132,10 @@ def served_document(
     """Where requests went at a time."""
     return _document(
         {
-            "at": instant(at),
+            "at": precise(at),
             **_point(generation),
-            "unwatched": {"from": instant(gap.from_at), "to": instant(gap.to_at)} if gap else None,
-            "served": [{**one._asdict(), "since": instant(one.since)} for one in served],
+            "unwatched": {"from": precise(gap.from_at), "to": precise(gap.to_at)} if gap else None,
+            "served": [{**one._asdict(), "since": precise(one.since)} for one in served],
         }
     )
 
@@ -252,7 +253,7 @@ def _joined(hosts: Iterable[str]) -> str:
 def _point(generation: Generation) -> dict[str, Any]:
     return {
         "generation": generation.name,
-        "since": instant(generation.at),
+        "since": precise(generation.at),
         "revision": generation.revision,
     }
 

@@ -6,7 +6,6 @@ there is nothing to say for is empty; a time that nobody knows is null.
 
 import json
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from typing import Any
 
 from regenerator.dashboard.board import (
@@ -20,13 +19,12 @@ from regenerator.dashboard.board import (
 )
 from regenerator.dashboard.history.changes import Change
 from regenerator.dashboard.web.finding import Part, RouteView
+from regenerator.instants import precise
 
 
 def instant(at: float) -> str | None:
     """A time in UTC such as ``2026-11-21T09:00:00.250Z``; None for one that is not known."""
-    if not at:
-        return None
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
+    return precise(at) if at else None
 
 
 def write(document: Any) -> bytes:

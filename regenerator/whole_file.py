@@ -1,0 +1,14 @@
+"""A file that is there whole: as it was, or as it is to be, and never half of either."""
+
+from pathlib import Path
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Put a text in the place of what was there.
+
+    Raises:
+        OSError: What was there is still there.
+    """
+    beside = path.with_suffix(".new")
+    beside.write_text(text)
+    beside.rename(path)
