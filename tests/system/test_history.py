@@ -9,7 +9,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,14 +17,17 @@ from typing import Any
 
 import pytest
 
+from regenerator import processes
 from regenerator.dashboard.history.recalling import tell_history
 from registry.faults import NotRecorded
+from registry.records import ClaimRecord
 from registry.tables import Page
-from tests.etcd_server import EtcdServer, wait_until
+from tests.etcd_server import EtcdServer, free_ports, wait_until
 from tests.registrar_process import run_once
-from tests.system.frontend import COMMAND, Frontend
+from tests.system.frontend import COMMAND, Frontend, Link, exchange
 from tests.system.origin import Origin
 from tests.system.service_process import Branch
+from tests.system.test_state_folder import fill
 
 pytestmark = pytest.mark.system
 
@@ -229,6 +232,9 @@ def test_a_frontend_serves_though_its_history_cannot_be_written(
         wait_told(frontend, "kept", "ready")
         frontend.stop()
         path = frontend.state / "history.db"
+        # SQLite makes it good again from what a dashboard leaves beside it that had to be killed
+        for one in frontend.state.glob("history.db-*"):
+            one.unlink()
         path.write_bytes(b"no database" * 1000)
         frontend.start()
         # what comes before the dashboard was there before its history, and is told as that
@@ -253,6 +259,167 @@ def test_a_frontend_serves_though_its_history_cannot_be_written(
         done = ask(frontend, "history")
         assert done.returncode == 69
         assert "cannot be read" in done.stderr
+
+
+ON_SMALL_DISK = (
+    'disk="$STATE.disk"; mkdir -p "$STATE" "$disk" && mount -t tmpfs -o size=1m none "$disk"'
+    ' && ln -s "$disk/history.db" "$STATE" && exec "$@"'
+)
+"""A mount that only the process sees, and that ends with it; the history alone lies there."""
+
+
+@pytest.fixture(name="cramped")
+def _cramped(tmp_path: Path, etcd: EtcdServer) -> Iterator[Frontend]:
+    """A frontend whose history is on a small disk, and tells that a service is gone."""
+    private = ["unshare", "-m"] if os.geteuid() == 0 else ["unshare", "-Urm"]
+    if subprocess.run([*private, "mount", "-t", "tmpfs", "none", "/mnt"], check=False).returncode:
+        pytest.skip("mounting a small disk needs a mount namespace, which this machine refuses")
+    more = {"METRICS": f"127.0.0.1:{free_ports(1)[0]}", "REGISTRY_PREFIX": f"/{tmp_path.name}"}
+    frontend = Frontend(tmp_path, etcd=etcd, **more)
+    frontend.wrapper = (*private, "sh", "-c", ON_SMALL_DISK, "sh")
+    with frontend:
+        wait_until(lambda: frontend_answers_api(frontend))
+        frontend.put("bare", "web", UNUSED)
+        frontend.write("claims/gone/web", ClaimRecord(("gone-web", "gone")).dump())
+        frontend.put("gone", "web", UNUSED)
+        wait_shown(frontend, "gone", "serving")
+        frontend.remove("gone", "web")
+        wait_until(lambda: kinds_by_api(frontend, "gone")[:1] == ["removed"])
+        yield frontend
+
+
+UNUSED = "127.0.0.1:9999"
+"""Nobody asks for what is there, but here it may be registered."""
+
+FULL = "history.db cannot be written ("
+
+
+def filled(frontend: Frontend) -> Path:
+    """Fill the disk of its history; gives what has to be removed for it to have space."""
+    assert frontend.process is not None
+    # as the regenerator sees it
+    filler = Path(f"/proc/{frontend.process.pid}/root{frontend.state}.disk/filler")
+    fill(filler)
+    return filler
+
+
+def test_a_frontend_serves_and_tells_no_lie_though_its_history_is_on_a_full_disk(
+    cramped: Frontend,
+) -> None:
+    assert why(cramped, "gone")["reason"] == "removed"
+    uncounted = len(changes_by_api(cramped)) - changes_counted(cramped)
+
+    filler = filled(cramped)
+    with Origin("here") as origin:
+        cramped.put("gone", "web", UNUSED)
+        wait_shown(cramped, "gone", "serving")
+        cramped.remove("gone", "web")
+        cramped.remove("bare", "web")
+        cramped.put("during", "web", origin.address)
+        wait_shown(cramped, "during", "serving")
+        assert cramped.ask("during.localhost").status == 200
+
+    # nobody knows since when: what was written last is of an earlier time
+    found = why(cramped, "gone")
+    assert (found["reason"], found["since"]) == ("not-running", None)
+    found = why(cramped, "bare", status=404)
+    assert (found["reason"], found["since"]) == ("removed", None)
+    assert shown(cramped, "gone")["gone_at"] is None
+    assert kinds_by_api(cramped, "during") == []
+    assert len(changes_by_api(cramped)) - changes_counted(cramped) == uncounted
+
+    filler.unlink()
+    wait_until(lambda: kinds_by_api(cramped, "during") == ["ready", "registered"])
+    told = changes_by_api(cramped, "during") + changes_by_api(cramped, "gone")[:1]
+    assert all(WATCHED in one["reason"] for one in told)
+    assert kinds_by_api(cramped, "gone").count("removed") == 2
+    assert why(cramped, "gone")["since"] is not None
+    assert why(cramped, "bare", status=404)["since"] is not None
+    assert len(changes_by_api(cramped)) - changes_counted(cramped) == uncounted
+    cramped.put("after", "web", UNUSED)
+    wait_until(lambda: kinds_by_api(cramped, "after") == ["ready", "registered"])
+    assert not any(WATCHED in one["reason"] for one in changes_by_api(cramped, "after"))
+    log = cramped.log.read_text()
+    assert (log.count(FULL), log.count("the history is written again")) == (1, 1)
+
+
+def test_a_dashboard_that_starts_while_the_disk_is_full_goes_on_with_its_history(
+    cramped: Frontend,
+) -> None:
+    filler = filled(cramped)
+    (pid,) = cramped.dashboards()
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not processes.is_alive(pid))
+    cramped.put("during", "web", UNUSED)
+
+    wait_shown(cramped, "during", "serving")
+    assert kinds_by_api(cramped, "gone")[:1] == ["removed"]
+    assert cramped.log.read_text().count(FULL) == 1
+
+    filler.unlink()
+    wait_until(lambda: kinds_by_api(cramped, "during") == ["ready", "registered"])
+    assert kinds_by_api(cramped, "gone")[:1] == ["removed"]
+    assert not list(cramped.state.glob("*.broken"))
+
+
+def told_by_api(frontend: Frontend, question: str) -> dict[str, Any]:
+    """What the API says; on a machine that is busy the dashboard may be late."""
+    found: dict[str, Any] = {}
+
+    def is_told() -> bool:
+        answer = frontend.ask("localhost", f"/api/v1/{question}")
+        if answer.status == 200:
+            found.update(answer.json())
+        return bool(found)
+
+    wait_until(is_told)
+    return found
+
+
+def changes_by_api(frontend: Frontend, branch: str = "") -> list[dict[str, Any]]:
+    """The newest first; of all branches where none is named."""
+    found: list[dict[str, Any]] = told_by_api(frontend, f"history?limit=1000&branch={branch}")[
+        "changes"
+    ]
+    return found
+
+
+def kinds_by_api(frontend: Frontend, branch: str = "") -> list[str]:
+    return kinds(changes_by_api(frontend, branch))
+
+
+def shown(frontend: Frontend, branch: str) -> dict[str, Any]:
+    """The only service of a branch as it is shown; nothing where it is not."""
+    found = told_by_api(frontend, "branches")["branches"]
+    services = [one["services"][0] for one in found if one["branch"] == branch]
+    return services[0] if services else {}
+
+
+def wait_shown(frontend: Frontend, branch: str, status: str) -> None:
+    wait_until(lambda: shown(frontend, branch).get("status") == status)
+
+
+def why(frontend: Frontend, branch: str, *, status: int = 503) -> dict[str, Any]:
+    """The problem with which a branch is not served; a dashboard that is late tells no reason."""
+    found: dict[str, Any] = {}
+
+    def is_told() -> bool:
+        answer = frontend.ask(f"{branch}.localhost", headers={"Accept": "application/json"})
+        assert answer.status == status
+        found.update(answer.json())
+        return "reason" in found
+
+    wait_until(is_told)
+    return found
+
+
+def changes_counted(frontend: Frontend) -> int:
+    """All that the metric tells of changes."""
+    address = frontend.settings["METRICS"]
+    with Link(address) as link:
+        text = exchange(link, address, "/metrics").text
+    lines = [line for line in text.splitlines() if line.startswith("branchfront_changes_total{")]
+    return sum(int(float(line.rpartition(" ")[2])) for line in lines)
 
 
 def test_without_a_history_the_commands_say_so(tmp_path: Path) -> None:

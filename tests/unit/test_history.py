@@ -550,6 +550,28 @@ def test_what_cannot_be_written_is_told_later_all_at_once(
     assert "nobody watched" not in scene.history.changes("stays", limit=1)[0].reason
 
 
+def test_who_comes_and_goes_while_nothing_can_be_written_is_told_of_later(scene: Scene) -> None:
+    scene.serve(MINE, leased(), leased("other", "10.0.0.3:80"))
+    scene.lose(leased())
+    first = scene.history.last("main", "web")
+    assert first is not None
+    with locked(scene.path):
+        scene.serve(leased())
+        scene.lose(leased())
+        # what explains nothing any more is not told as if it did
+        assert scene.history.last("main", "web") is None
+        scene.lose(leased("other", "10.0.0.3:80"))
+    scene.rest()
+
+    second = scene.history.last("main", "web")
+    assert second is not None
+    assert (first.kind, second.kind) == (K.EXPIRED, K.EXPIRED)
+    assert second.at > first.at
+    assert "when nobody watched" in second.reason
+    assert scene.kinds("main", "web").count(K.EXPIRED) == 2
+    assert scene.kinds("other") == [K.REGISTERED, K.EXPIRED]
+
+
 def test_without_a_folder_nothing_is_kept_and_nothing_fails(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -564,6 +586,7 @@ def test_without_a_folder_nothing_is_kept_and_nothing_fails(
     (tmp_path / "later").mkdir()
     scene.rest()
     assert scene.kinds() == [K.REGISTERED]
+    assert scene.history.last_requests() == {"ab": 1.0}
     scene.history.close()
 
 

@@ -10,6 +10,7 @@ import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -23,11 +24,15 @@ from regenerator.dashboard.history.past import Past, Served
 from regenerator.dashboard.history.retention import Retention
 from regenerator.dashboard.history.seen import Seen, Stage, look, see_all, see_ended
 from regenerator.routes import RouteTable, Rules
+from registry.snapshot import Entry
 
 T = TypeVar("T")
 
 REST_S = 10.0
 """Between two signs of life, and between two tries while the file cannot be written."""
+
+UNTOLD_MOST = 10_000
+"""Ends that wait until the file can be written again: some 5 MB."""
 
 BEGINNING = "it was there before this history began"
 
@@ -72,6 +77,7 @@ class History:
         self._newest: _Noted | None = None
         self._told: _Noted | None = None
         self._told_to = 0
+        self._asked: dict[str, float] = {}
         self._rested_at = clock()
         self._ledger.attempt(self._tend)
 
@@ -81,14 +87,17 @@ class History:
         Args:
             at: Since when it is served.
         """
+        if self._newest is not None and self._newest is not self._written:
+            state = _with_ended(state, self._newest.state.snapshot.ended)
         self._newest = _Noted(state, table, at)
         if self._ledger.is_well:
             self._attempt_to_write()
 
     def note_requests(self, requests: Mapping[str, float]) -> None:
-        """Keep when routes had their last requests, by their ids."""
+        """Keep when routes had their last requests, by their ids; later where that fails."""
+        self._asked |= requests
         if self._ledger.is_well:
-            self._ledger.attempt(lambda db: archive.write_requests(db, requests))
+            self._attempt_to_write_requests()
 
     def rest(self) -> None:
         """Leave a sign of life, forget a little, try again what did not go; if it is time to."""
@@ -102,6 +111,8 @@ class History:
             self._ledger.attempt(self._tend)
         else:
             self._attempt_to_write()
+        if self._ledger.is_well:
+            self._attempt_to_write_requests()
 
     def close(self) -> None:
         """End it, in good order."""
@@ -114,7 +125,12 @@ class History:
         return self._written is not None and self._newest is self._written
 
     def last(self, branch: str, service: str) -> Change | None:
-        """The newest change that explains why a service is not there; None if it is there."""
+        """The newest change that explains why a service is not there.
+
+        None if it is there, and while nobody knows: what was written last tells of another time.
+        """
+        if not self.is_up_to_date():
+            return None
         return self._ask(lambda past: past.last(branch, service), None)
 
     def changes(
@@ -162,6 +178,11 @@ class History:
         if self._ledger.attempt(lambda db: kinds.extend(self._write(db, newest))):
             self._told, self._told_to = newest, self._ledger.number
             self.noted.update(kinds)
+
+    def _attempt_to_write_requests(self) -> None:
+        asked = self._asked
+        if asked and self._ledger.attempt(lambda db: archive.write_requests(db, asked)):
+            self._asked = {}
 
     def _write(self, db: sqlite3.Connection, newest: _Noted) -> list[ChangeKind]:
         """Write what a state differs in from what was written last; gives what was news."""
@@ -257,6 +278,12 @@ class History:
 
     def _ask(self, ask: Callable[[Past], T], otherwise: T) -> T:
         return self._ledger.read(lambda db: ask(Past(db)), otherwise)
+
+
+def _with_ended(state: State, untold: tuple[Entry, ...]) -> State:
+    """A state that also tells what came to an end before it."""
+    ended = (*untold, *state.snapshot.ended)[-UNTOLD_MOST:]
+    return replace(state, snapshot=replace(state.snapshot, ended=ended))
 
 
 def _seen_late(change: Change, gap: Gap) -> str:

@@ -14,7 +14,7 @@ from urllib.parse import unquote
 
 from regenerator.dashboard.board import Board, ServiceView, Status
 from regenerator.dashboard.desk import Desk
-from regenerator.dashboard.history.changes import Change
+from regenerator.dashboard.history.changes import Change, ChangeKind
 from regenerator.dashboard.reasons.asking import Asking, Verdict
 from regenerator.dashboard.reasons.explaining import Asked, Known, Reason, explain, look_again_s
 from regenerator.dashboard.reasons.nearest import HOST_MAX
@@ -143,7 +143,12 @@ class Reasons:
         if host.partition(".")[2] != board.domain:
             return None
         last = self._desk.history.owner_of(host)
-        return self._desk.last_change(*last) if last else None
+        if last is None or self._desk.history.is_up_to_date():
+            return self._desk.last_change(*last) if last else None
+        if find_service(board, ClaimKey(*last)) is not None:
+            return None
+        # that it is gone is sure; the history cannot tell since when
+        return Change(0.0, 0, "", *last, "", "", ChangeKind.UNCLAIMED)
 
     async def _ask(self, asked: Asked, service: ServiceView | None) -> Verdict:
         """What the address says that was tried, if it is one of this service's."""
