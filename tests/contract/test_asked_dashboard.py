@@ -349,6 +349,7 @@ def test_without_it_the_page_on_disk_comes_in_time(
     assert "unsafe-inline" not in answer.headers["content-security-policy"]
 
 
+@pytest.mark.prompt
 def test_a_page_for_an_upload_is_the_one_on_disk(place: Place) -> None:
     """A body cannot be sent twice: with a dashboard that is stuck there would be no page."""
     place.show().is_stuck = True

@@ -31,6 +31,7 @@ def etcd(server: EtcdServer) -> Etcd:
     return client
 
 
+@pytest.mark.prompt
 @pytest.mark.parametrize("end", ["kill", "terminate"])
 def test_no_change_is_lost_over_a_restart(server: EtcdServer, etcd: Etcd, end: str) -> None:
     with reading(server.url) as reader:
@@ -222,6 +223,7 @@ def test_a_deletion_that_the_watch_never_told_of_is_found_and_counted(
         assert reader.missed == 1
 
 
+@pytest.mark.prompt
 def test_an_hour_without_etcd_is_made_up_for_at_once(server: EtcdServer, etcd: Etcd) -> None:
     """The hour is the reader's own clock's; what etcd did meanwhile took as long as it takes."""
     passed_s = 0.0

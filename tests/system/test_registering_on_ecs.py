@@ -195,6 +195,7 @@ def test_a_task_that_never_knows_its_ip_is_never_registered_at_a_guess(
     assert (code, took_s < 8) == (0, True)
 
 
+@pytest.mark.prompt
 def test_the_end_is_not_waited_for_while_an_address_is_looked_for(
     place: Place, aws: MetadataServer
 ) -> None:

@@ -70,6 +70,7 @@ def run(place: Place, script: str = UP, **environ: str) -> Registrar:
     return Registrar(["run", "--", "sh", "-c", script], place.instance_environ(**environ))
 
 
+@pytest.mark.prompt
 def test_a_command_starts_and_ends_as_ever_while_the_registry_is_down(
     place: Place, down: str
 ) -> None:
@@ -81,6 +82,7 @@ def test_a_command_starts_and_ends_as_ever_while_the_registry_is_down(
         assert time.monotonic() - began_at < 0.2 + PROMPT_S
 
 
+@pytest.mark.prompt
 def test_a_registry_that_says_nothing_holds_the_command_up_for_a_second_at_most(
     place: Place, mute: str
 ) -> None:
@@ -91,6 +93,7 @@ def test_a_registry_that_says_nothing_holds_the_command_up_for_a_second_at_most(
         assert "not registered yet; the command starts all the same" in registrar.log
 
 
+@pytest.mark.prompt
 def test_sigterm_before_the_first_registration_is_passed_on_promptly(
     place: Place, down: str
 ) -> None:
@@ -102,6 +105,7 @@ def test_sigterm_before_the_first_registration_is_passed_on_promptly(
     assert took_s < PROMPT_S
 
 
+@pytest.mark.prompt
 def test_a_sidecar_ends_promptly_while_the_registry_is_down(place: Place, down: str) -> None:
     with Registrar(["sidecar"], place.instance_environ(REGISTRY_URL=down)) as registrar:
         wait_until(lambda: registers(registrar.pid))
@@ -116,6 +120,7 @@ def registers(pid: int) -> bool:
     return len(list(Path(f"/proc/{pid}/task").iterdir())) > 1
 
 
+@pytest.mark.prompt
 @pytest.mark.parametrize("how", ["freeze", "kill"])
 def test_sigterm_is_passed_on_promptly_when_etcd_has_gone(own: EtcdServer, how: str) -> None:
     place = Place(own, "/branchfront")
