@@ -192,7 +192,7 @@ def build_branches(
         table: Of the same state.
     """
     raw_keys = _raw_keys(fed, table)
-    rejected = {raw_keys[one.key]: one.reason for one in table.rejections}
+    rejected = {raw_keys.get(one.key, b""): one.reason for one in table.rejections}
     below: dict[ClaimKey, list[_Standing]] = {}
     for key, entry in fed.snapshot.entries.items():
         if key.startswith(rules.keys.routes) and (owner := _owner(entry, rules.keys)):
@@ -202,7 +202,7 @@ def build_branches(
     conflicts: dict[ClaimKey, tuple[str, ...]] = {}
     for one in table.rejections:
         if one.kind is RejectionKind.CONFLICT:
-            claim = _owner_of(raw_keys[one.key], rules)
+            claim = _owner_of(raw_keys.get(one.key, b""), rules)
             conflicts[claim] = (*conflicts.get(claim, ()), one.reason)
     routes = {ClaimKey(route.branch, route.service): route for route in table.routes}
     services = [
@@ -232,7 +232,7 @@ def build_rejections(fed: Fed, table: RouteTable, *, rules: Rules) -> tuple[Reje
     """
     raw_keys = _raw_keys(fed, table)
     return tuple(
-        RejectionView(one.key, *_owner_of(raw_keys[one.key], rules), one.kind, one.reason)
+        RejectionView(one.key, *_owner_of(raw_keys.get(one.key, b""), rules), one.kind, one.reason)
         for one in table.rejections
     )
 

@@ -16,7 +16,8 @@ def originals(texts: Collection[str], *known: Mapping[bytes, Entry]) -> dict[byt
     strange: set[str] = set()
     for text in texts:
         raw = text.encode()
-        if any(raw in entries for entries in known):
+        # what was shortened is not ASCII, and somebody may write a key that looks like that
+        if raw.isascii() and any(raw in entries for entries in known):
             found[raw] = text
         else:
             strange.add(text)

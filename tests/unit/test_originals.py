@@ -11,7 +11,17 @@ keys = st.sets(
     st.binary(max_size=20)
     | st.binary(min_size=SHOWN_MAX - 1, max_size=SHOWN_MAX + 2)
     | st.integers(SHOWN_MAX - 2, SHOWN_MAX + 2).map(lambda length: b"x" * length)
-    | st.sampled_from([b"/branchfront/routes/main/web", b"\\xff", b"\xff", "…".encode()]),
+    | st.sampled_from(
+        [
+            b"/branchfront/routes/main/web",
+            b"\\xff",
+            b"\xff",
+            "…".encode(),
+            # what is shown of the one may stand as a key of its own
+            b"x" * (SHOWN_MAX + 1),
+            shown(b"x" * (SHOWN_MAX + 1)).encode(),
+        ]
+    ),
     max_size=8,
 )
 
