@@ -28,7 +28,7 @@ def is_alive(pid: int) -> bool:
     Its title does not tell: one that is just being started has none.
     """
     try:
-        return _Stat.parse((_PROC / str(pid) / "stat").read_text()).runs
+        return _Stat.parse((_PROC / str(pid) / "stat").read_text(errors="replace")).runs
     except OSError:
         return False
 
@@ -110,7 +110,7 @@ def _all() -> list[tuple[int, _Stat]]:
     for name in os.listdir(_PROC):  # noqa: PTH208 - a third of the time, and it is asked in a loop
         if name.isdigit():
             try:
-                stat = (_PROC / name / "stat").read_text()
+                stat = (_PROC / name / "stat").read_text(errors="replace")
             except OSError:
                 continue
             found.append((int(name), _Stat.parse(stat)))

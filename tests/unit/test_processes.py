@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from regenerator.processes import end as ask_to_end
-from regenerator.processes import group, is_alive, reap, title
+from regenerator.processes import group, is_alive, reap, title, within
 from standalone.processes import Process, end, left_behind, nginx_left_behind
 from tests.etcd_server import wait_until
 
@@ -100,6 +101,22 @@ def test_one_without_a_title_lives() -> None:
         assert ask_to_end([nameless.pid], signal.SIGCONT, within_s=0) == [nameless.pid]
         assert ask_to_end([nameless.pid], signal.SIGKILL, within_s=30) == []
         assert not is_alive(nameless.pid)
+
+
+def test_one_whose_name_is_no_text_hides_nobody(tmp_path: Path) -> None:
+    """The kernel cuts names at 15 bytes, in the middle of a letter if need be."""
+    named = (
+        "import ctypes, sys; ctypes.CDLL(None).prctl(15, b'\\xff\\xfe'); print(); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-uc", named], stdin=-1, stdout=-1, cwd=tmp_path, process_group=0
+    ) as strange:
+        assert strange.stdout
+        strange.stdout.readline()
+
+        assert is_alive(strange.pid)
+        assert within(tmp_path) == group(strange.pid) == [strange.pid]
+        strange.kill()
 
 
 def test_what_has_ended_and_is_ours_to_wait_for_is_no_zombie_for_long() -> None:
