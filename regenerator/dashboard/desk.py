@@ -78,6 +78,7 @@ class Desk:
         self._frontends: tuple[FrontendView, ...] = ()
         self._traffic: Mapping[str, Traffic] = {}
         self._ends: Mapping[ClaimKey, End | None] = {}
+        self._are_ends_missing = False
         self._waiting: set[asyncio.Future[None]] = set()
         self.board = self._build()
 
@@ -126,6 +127,9 @@ class Desk:
     def take_traffic(self, traffic: Mapping[str, Traffic]) -> None:
         """Note what was counted of requests, by the routes' ids."""
         self._traffic = traffic
+        if self._are_ends_missing:
+            self._ends = self._find_ends(self._branches)
+            self._branches = with_ends(self._branches, self._ends)
         self._branches = with_traffic(self._branches, traffic)
         self.refresh()
 
@@ -174,10 +178,13 @@ class Desk:
         """How services that are gone came to that; who is gone for long is not looked up again."""
         gone = gone_services(branches)
         found = {key: self._ends[key] for key in gone if key in self._ends}
+        missing = [key for key in gone if key not in found]
         if not self.history.is_up_to_date():
             # it would tell of what was before
+            self._are_ends_missing = bool(missing)
             return found
-        for key in [key for key in gone if key not in found][:LOOK_UP]:
+        self._are_ends_missing = len(missing) > LOOK_UP
+        for key in missing[:LOOK_UP]:
             change = self.history.last(*key)
             reason = _ENDS.get(change.kind) if change and is_seen(change) else None
             found[key] = End(reason, change.at) if change and reason else None

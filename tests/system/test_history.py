@@ -334,6 +334,7 @@ def test_a_frontend_serves_and_tells_no_lie_though_its_history_is_on_a_full_disk
     assert all(WATCHED in one["reason"] for one in told)
     assert kinds_by_api(cramped, "gone").count("removed") == 2
     assert why(cramped, "gone")["since"] is not None
+    wait_until(lambda: shown(cramped, "gone")["gone_at"] is not None)
     assert why(cramped, "bare", status=404)["since"] is not None
     assert len(changes_by_api(cramped)) - changes_counted(cramped) == uncounted
     cramped.put("after", "web", UNUSED)
@@ -346,8 +347,10 @@ def test_a_frontend_serves_and_tells_no_lie_though_its_history_is_on_a_full_disk
 def test_a_dashboard_that_starts_while_the_disk_is_full_goes_on_with_its_history(
     cramped: Frontend,
 ) -> None:
-    filler = filled(cramped)
     (pid,) = cramped.dashboards()
+    # so that it has no time to tell of the disk itself
+    os.kill(pid, signal.SIGSTOP)
+    filler = filled(cramped)
     os.kill(pid, signal.SIGKILL)
     wait_until(lambda: not processes.is_alive(pid))
     cramped.put("during", "web", UNUSED)

@@ -1,6 +1,7 @@
 """What a dashboard knows, from what it is told: no process, no socket."""
 
 import asyncio
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -12,7 +13,7 @@ from regenerator.dashboard.desk import LOOK_UP, SILENT_S, Desk
 from regenerator.dashboard.feed import Pulse, Sender
 from regenerator.dashboard.feed import State as Fed
 from regenerator.dashboard.history.changes import Change
-from regenerator.dashboard.history.history import History
+from regenerator.dashboard.history.history import REST_S, History
 from registry.keys import ClaimKey, FrontendKey, Keyspace, RouteKey
 from registry.records import Address, ClaimRecord, FrontendRecord, InstanceRecord, State
 from registry.snapshot import Entry, Snapshot
@@ -45,7 +46,12 @@ class Room(NamedTuple):
 def _room(tmp_path: Path) -> Iterator[Room]:
     settings = read()
     clock = [1_000_000.0]
-    history = History(tmp_path / "history.db", rules=settings.rules, domain=settings.text.domain)
+    history = History(
+        tmp_path / "history.db",
+        rules=settings.rules,
+        domain=settings.text.domain,
+        clock=lambda: clock[0],
+    )
     desk = Desk(settings, frontend="f1", templates={}, history=history, now=lambda: clock[0])
     yield Room(desk, clock, Sender())
     history.close()
@@ -140,6 +146,28 @@ def test_a_service_that_left_says_so_with_the_time(room: Room) -> None:
     service = room.desk.board.branches[0].services[0]
     assert (service.status, service.reason) == (Status.GONE, "it was deregistered")
     assert service.gone_at == room.clock[0]
+
+
+def test_when_a_service_left_is_told_once_its_history_can_be_written_again(
+    room: Room, tmp_path: Path
+) -> None:
+    claim = Entry(
+        KEYS.raw(ClaimKey("main", "web")), ClaimRecord(("main-web", "main")).dump(), 1, 1, 0
+    )
+    room.serve(claim, WEB)
+    with sqlite3.connect(tmp_path / "history.db", isolation_level=None) as other:
+        other.execute("BEGIN IMMEDIATE")
+        room.serve(claim)
+        room.desk.take_traffic({})
+        assert room.desk.board.branches[0].services[0].gone_at == 0
+        other.execute("ROLLBACK")
+    other.close()
+    room.clock[0] += REST_S
+    room.desk.history.rest()
+
+    room.desk.take_traffic({})
+
+    assert room.desk.board.branches[0].services[0].gone_at > 0
 
 
 def test_the_end_of_a_service_is_looked_up_once_whether_it_is_known_or_not(

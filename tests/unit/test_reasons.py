@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from html.parser import HTMLParser
@@ -331,6 +332,21 @@ def test_one_that_fails_its_health_check_says_what_it_answered_and_since_when(
     assert problem["since"] == "2026-11-21T12:00:30Z"
     assert f"It does not pass its health check: {words}." in problem["detail"]
     assert words in scene.page(503, "feature-login.dev.test", **FEATURE)
+
+
+def test_since_when_it_fails_is_not_told_while_the_history_cannot_be_written(
+    scene: Scene, tmp_path: Path
+) -> None:
+    """It was registered long before."""
+    scene.serve(LOGIN, instance("feature/login"))
+    with sqlite3.connect(tmp_path / "history.db", isolation_level=None) as other:
+        other.execute("BEGIN IMMEDIATE")
+        scene.serve(LOGIN, instance("feature/login", state=State.STARTING, health="no answer"))
+
+        problem = scene.problem(503, "feature-login.dev.test", **FEATURE)
+    other.close()
+
+    assert (problem["reason"], problem["since"]) == ("unhealthy", None)
 
 
 def test_one_that_leaves_says_so(scene: Scene) -> None:

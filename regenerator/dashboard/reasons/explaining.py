@@ -160,10 +160,12 @@ def _explain_not_ready(asked: Asked, known: Known) -> Reason:
         Status.LEAVING: (sentences.LEAVING, ChangeKind.DRAINING, WAIT_S),
     }[status]
     change = known.change if known.change and known.change.kind is kind else None
+    # it has been starting since it was registered; of the others nobody but the history knows
+    otherwise = _registered_at(first) if status is Status.STARTING else 0.0
     shows = ("registrar", "list") if status is not Status.LEAVING else ("regenerator", "history")
     return Reason(
         *said._replace(detail=_sentence(_harmless(first.reason, known))),
-        since=change.at if change else _registered_at(first),
+        since=change.at if change else otherwise,
         wait_s=wait_s,
         is_watched=True,
         command=_command(*shows, asked.branch),
