@@ -1,10 +1,9 @@
 """What ``--probe`` says to a frontend that is closed by a password."""
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TypeVar
 
-from registry.settings import Problems, option, secret
+from registry.settings import Problems, first_line, option, secret
 
 Command = TypeVar("Command", bound=Callable[..., object])
 
@@ -47,11 +46,4 @@ def _parse_login(text: str) -> str:
 
 
 def _read_file(path: str) -> str:
-    try:
-        lines = Path(path).read_bytes().decode().splitlines()
-    except OSError as exc:
-        raise ValueError(f"the file cannot be read ({exc.strerror})") from exc
-    except UnicodeDecodeError:
-        # what Python says of it quotes a byte of the password
-        raise ValueError("the file is not UTF-8") from None
-    return _parse_login(lines[0] if lines else "")
+    return _parse_login(first_line(path))

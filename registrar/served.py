@@ -1,36 +1,28 @@
 """Proof that a registration is served: a request through each frontend that reached this instance.
 
-A frontend's record says what it has applied. Whether somebody who asks it gets through to the
+A frontend's record says what it has applied. Whether somebody who asks it gets through to this
 instance is known only by asking: at the frontend's own address, under the service's host, until
-``X-Served-By`` names the instance. What is asked and what an answer means is pure; the asking is a
-thread a frontend, so that one that hangs holds up no other.
+``X-Served-By`` names the instance. Each is asked by a thread of its own, so that one that hangs
+holds up no other.
 
-A frontend that listens with TLS sends who asks without to https: it is asked there again, at its
-own ip, under the same host. What is proved is that this registration is served there. Whether
-browsers would believe the certificate is not: those of test domains are often signed by nobody
-whom we know, and who could stand in between could do so on the way without TLS as well.
-
-A login goes only to a frontend that asks for one (``BASIC_AUTH``), by https where that is what we
-are sent to; it keeps it to itself, so no service gets it. A frontend that keeps us out will do so
-the next time as well, so it is not asked again.
+By TLS, what is proved is that this registration is served there. Whether browsers would believe the
+certificate is not: those of test domains are often signed by nobody whom we know, and who could
+stand in between could do so on the way without TLS as well.
 """
 
 import base64
 import http.client
-import re
 import socket
 import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Protocol
-from urllib.parse import unquote
 
 from registrar.exchange import Response, exchange
-from registry.names import is_domain
-from registry.records import Address, FrontendRecord
-from registry.refusals import printable
+from registrar.questions import Question, Reply, build_question, follow, read_reply
+from registry.records import FrontendRecord
 
 REQUEST_S = 5.0
 """For one question, with all that it leads to: a service that is being developed takes seconds over
@@ -43,48 +35,7 @@ change in about 100 ms, so a shorter pause would only ask twice."""
 LEAST_S = 0.1
 """A request that had less time would say nothing of the frontend, only that time was up."""
 
-HTTPS_PORT = 443
-"""What a redirect to https does not say."""
-
-UNAUTHORIZED, FORBIDDEN = 401, 403
-REDIRECTS = range(300, 400)
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What a frontend is asked.
-
-    Attributes:
-        host: What people ask for, without a port.
-        path: Where the service says that it is well, or ``/``.
-        login: ``user:password`` for a frontend that asks for one; empty if there is none.
-        is_secure: By TLS.
-        says_login: The login goes along.
-    """
-
-    address: Address
-    host: str
-    path: str
-    login: str = field(default="", repr=False)
-    is_secure: bool = False
-    says_login: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """What came of one request.
-
-    Attributes:
-        text: How to go on behind the frontend's name: ``answered 503``, ``refuses connections``.
-        instance: Which one answered, by its real name; empty if none did.
-        is_turned_away: The frontend does not let us in, and would not the next time.
-        is_late: There was none in the time that it had.
-    """
-
-    text: str
-    instance: str = ""
-    is_turned_away: bool = False
-    is_late: bool = False
+UNASKED = Reply("has not answered")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,65 +66,6 @@ class Ask(Protocol):
 
     def __call__(self, question: Question, /, *, within_s: float) -> Reply:
         """Ask once."""
-
-
-def build_question(record: FrontendRecord, *, label: str, path: str, login: str = "") -> Question:
-    """What to ask a frontend to reach the service that has a label. Pure.
-
-    Raises:
-        ValueError: Its record has no address or no domain to ask for; says so after its name.
-    """
-    try:
-        address = Address.parse(record.address)
-    except ValueError as exc:
-        raise ValueError(f"cannot be asked: {exc}") from exc
-    if not is_domain(record.domain):
-        raise ValueError(f"cannot be asked: {record.domain[:60]!r} is no domain")
-    return Question(address, f"{label}.{record.domain}", path, login)
-
-
-def follow(question: Question, response: Response) -> Question | None:
-    """What to ask next, where an answer leads on; None where it is the last word. Pure.
-
-    Each question leads on twice at most: to https, and to the same with the login.
-    """
-    headers = response.headers
-    if headers.get("X-Served-By"):
-        return None
-    if not question.is_secure and response.status in REDIRECTS:
-        return _at_https(question, headers.get("Location", ""))
-    if question.login and not question.says_login and _asks_for_login(response):
-        return replace(question, says_login=True)
-    return None
-
-
-def read_reply(question: Question, response: Response) -> Reply:
-    """What an answer means that is the last word. Pure.
-
-    In the header ``X-Served-By`` names that are not plain are percent-encoded; it is not there on a
-    page of the frontend's own, such as for 503.
-    """
-    status = response.status
-    instance = unquote(response.headers.get("X-Served-By", ""))
-    if instance:
-        return Reply(f"answered {status} from instance {printable(instance)}", instance)
-    if status == FORBIDDEN:
-        text = "answered 403: it lets in other networks than ours (ALLOW_CLIENTS)"
-    elif status != UNAUTHORIZED:
-        return Reply(f"answered {status}")
-    elif not _asks_for_login(response):
-        text = (
-            "answered 401: it wants a sign-in (AUTH_URL), which --probe cannot do; --wait alone"
-            " says whether it is applied"
-        )
-    elif question.says_login:
-        text = "answered 401 to the user and password of PROBE_LOGIN: its BASIC_AUTH has others"
-    else:
-        text = (
-            "answered 401: it wants a password; set PROBE_LOGIN to user:password, as its BASIC_AUTH"
-            " has them"
-        )
-    return Reply(text, is_turned_away=True)
 
 
 def ask_once(
@@ -267,7 +159,7 @@ class _Asking:
         self._record = record
         self._instance = instance
         self._clock = clock
-        self._last = Reply("has not answered", is_late=True)
+        self._last = UNASKED
         self._over = threading.Event()
 
     def start(self, ask: Ask, *, label: str, path: str, login: str, give_up_at: float) -> None:
@@ -296,8 +188,8 @@ class _Asking:
         while True:
             within_s = min(REQUEST_S, max(left_s, LEAST_S))
             reply = ask(question, within_s=within_s)
-            # one that the end has cut short says less than the answer before it
-            if within_s == REQUEST_S or not reply.is_late or self._last.is_late:
+            # one that the end has cut short says less than whatever came of the one before it
+            if within_s == REQUEST_S or not reply.is_late or self._last is UNASKED:
                 self._last = reply
             if reply.instance == self._instance or reply.is_turned_away:
                 return
@@ -306,24 +198,6 @@ class _Asking:
             left_s = give_up_at - self._clock()
             if left_s < LEAST_S:
                 return
-
-
-def _at_https(question: Question, location: str) -> Question | None:
-    """The same by TLS, if that is where a redirect leads; what leads elsewhere is not followed."""
-    wanted = rf"https://{re.escape(question.host)}(?::([0-9]{{1,5}}))?{re.escape(question.path)}"
-    found = re.fullmatch(wanted, location)
-    if found is None:
-        return None
-    try:
-        address = Address(question.address.ip, int(found[1] or HTTPS_PORT))
-    except ValueError:
-        return None
-    return replace(question, address=address, is_secure=True)
-
-
-def _asks_for_login(response: Response) -> bool:
-    challenge = response.headers.get("WWW-Authenticate", "")
-    return response.status == UNAUTHORIZED and challenge.lower().startswith("basic ")
 
 
 def _explain(exc: Exception, *, within_s: float) -> str:

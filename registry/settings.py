@@ -138,7 +138,7 @@ def _read_etcd(given: Mapping[str, str], problems: Problems) -> EtcdSettings | N
     if named and password:
         problems.note("REGISTRY_PASSWORD and REGISTRY_PASSWORD_FILE are both set; set one of them")
     elif named:
-        password = problems.read("REGISTRY_PASSWORD_FILE", named, _first_line, "")
+        password = problems.read("REGISTRY_PASSWORD_FILE", named, first_line, "")
     files = _read_files(given, problems)
     if not given["registry_url"]:
         return None
@@ -218,7 +218,12 @@ def _split_url(url: str) -> tuple[str, tuple[str, str]]:
     )
 
 
-def _first_line(path: str) -> str:
+def first_line(path: str) -> str:
+    """The first line of a file with a secret, which no message repeats; empty if it has none.
+
+    Raises:
+        ValueError: It cannot be read, as one sentence's end.
+    """
     try:
         return (_readable(path).decode().splitlines() or [""])[0]
     except UnicodeDecodeError:
