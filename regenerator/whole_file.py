@@ -1,4 +1,4 @@
-"""A file that is there whole: as it was, or as it is to be, and never half of either."""
+"""A file that is whole whoever reads it meanwhile, but for a power cut: nothing is synced."""
 
 from pathlib import Path
 

@@ -69,6 +69,10 @@ def main() -> None:
         logs.set_up(begin.log_format)
         # it tells of its start and its end, and of each request that a stranger has garbled
         logging.getLogger("uvicorn").setLevel(logging.ERROR)
+        # and of each answer that a stranger did not take, which was broken off
+        logging.getLogger("uvicorn.error").addFilter(
+            lambda record: not record.getMessage().startswith("ASGI callable returned without")
+        )
         # of a Ctrl-C in a terminal our regenerator hears as well, and ends our feed
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         process = _Process(begin, feed)

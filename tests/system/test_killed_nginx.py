@@ -95,7 +95,8 @@ def test_workers_that_die_again_and_again_hold_up_no_change(
         for number in range(5):
             key = frontend.keys.raw(RouteKey(f"later-{number}", "web"))
             revision = frontend.etcd.write(key, origin.address.encode())
-            frontend.wait_for(revision)
+            # before the generation is given up that was not confirmed, after 20 s
+            frontend.wait_for(revision, within_s=15.0)
     finally:
         is_over.set()
         killing.join()

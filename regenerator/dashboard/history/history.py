@@ -32,7 +32,7 @@ REST_S = 10.0
 """Between two signs of life, and between two tries while the file cannot be written."""
 
 UNTOLD_MOST = 10_000
-"""Ends that wait until the file can be written again: some 5 MB."""
+"""Ends that wait until the file can be written again: some 5 MB of records of usual size."""
 
 BEGINNING = "it was there before this history began"
 
