@@ -13,6 +13,9 @@ POLL_S = 0.005
 
 _PROC = Path("/proc")
 
+_ENDED = {"Z", "X", "x"}
+"""States of a zombie, and of what is left of one (proc(5))."""
+
 
 def title(pid: int) -> str:
     """What a process calls itself; empty if it is gone or a zombie, and as it starts."""
@@ -22,13 +25,27 @@ def title(pid: int) -> str:
         return ""
 
 
+def arguments(pid: int) -> list[str]:
+    """The command line of a process; programs may have written a title there instead.
+
+    Raises:
+        OSError: It is gone, or somebody else's.
+    """
+    parts = (_PROC / str(pid) / "cmdline").read_bytes().split(b"\0")
+    # a title in place of arguments ends in any number of NULs
+    return [os.fsdecode(part) for part in parts if part]
+
+
 def is_alive(pid: int) -> bool:
     """Whether a process runs: it is neither gone nor a zombie.
 
-    Its title does not tell: one that is just being started has none.
+    Its title does not tell: one that is just being started has none. Nor does its first thread: the
+    others may outlive that for a moment, and keep what it had open.
     """
+    folder = _PROC / str(pid)
     try:
-        return _Stat.parse((_PROC / str(pid) / "stat").read_text(errors="replace")).runs
+        stat = _Stat.parse((folder / "stat").read_text(errors="replace"))
+        return stat.state not in _ENDED or len(list((folder / "task").iterdir())) > 1
     except OSError:
         return False
 
@@ -44,20 +61,20 @@ def children(pid: int) -> list[int]:
 
 def group(pgid: int) -> list[int]:
     """The processes of one process group, zombies left out."""
-    return [pid for pid, stat in _all() if stat.group == pgid and stat.runs]
+    return [pid for pid, stat in _all() if stat.group == pgid and is_alive(pid)]
 
 
 def within(folder: Path) -> list[int]:
     """The processes that work in a folder, as far as we may ask; zombies left out."""
     real = str(folder.resolve())
     found = []
-    for pid, stat in _all():
+    for pid, _ in _all():
         try:
             is_there = str((_PROC / str(pid) / "cwd").readlink()) == real
         except OSError:
             # gone, or somebody else's
             continue
-        if is_there and stat.runs:
+        if is_there and is_alive(pid):
             found.append(pid)
     return found
 
@@ -97,11 +114,6 @@ class _Stat(NamedTuple):
         # the name in the middle may hold spaces and brackets; the fields follow its last one
         state, parent, group, *_ = text.rpartition(")")[2].split()
         return cls(state, int(parent), int(group))
-
-    @property
-    def runs(self) -> bool:
-        """Whether it has not ended: neither a zombie nor what is left of one."""
-        return self.state not in {"Z", "X", "x"}
 
 
 def _all() -> list[tuple[int, _Stat]]:

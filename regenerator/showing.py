@@ -252,17 +252,6 @@ def end_left_behind(state: Path, *, within_s: float = LEFT_S) -> None:
     if left:
         log.warning("the dashboard of an earlier regenerator does not end; killing it")
         processes.end(left, signal.SIGKILL, within_s=KILLED_S)
-    give_up_at = time.monotonic() + KILLED_S
-    while any(map(_has_threads, found)) and time.monotonic() < give_up_at:
-        time.sleep(processes.POLL_S)
-
-
-def _has_threads(pid: int) -> bool:
-    """Whether threads outlive the first, for a moment of its end: they keep what it had open."""
-    try:
-        return len(os.listdir(f"/proc/{pid}/task")) > 1  # noqa: PTH208 - no path is wanted
-    except OSError:
-        return False
 
 
 def _left_behind(state: Path) -> list[int]:
@@ -271,8 +260,7 @@ def _left_behind(state: Path) -> list[int]:
     for process in Path("/proc").glob("[0-9]*"):
         # gone, or somebody else's
         with suppress(OSError):
-            text = (process / "cmdline").read_bytes().decode(errors="surrogateescape")
-            arguments = text.rstrip("\0").split("\0")
+            arguments = processes.arguments(int(process.name))
             # elsewhere than in our container another folder may be called so
             if arguments[1:-2] == _PROGRAM and (
                 Path(f"{process}/root{arguments[-1]}").samefile(state)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from regenerator.processes import group, is_alive, title
+from regenerator.processes import arguments, group, is_alive, title
 
 PROC = Path("/proc")
 
@@ -52,9 +52,8 @@ def all_processes() -> Iterator[Process]:
     """Every process that can be seen."""
     for folder in PROC.glob("[0-9]*"):
         with suppress(OSError):
-            parts = (folder / "cmdline").read_bytes().split(b"\0")
-            # a title in place of arguments ends in any number of NULs
-            yield Process(int(folder.name), tuple(map(os.fsdecode, filter(None, parts))))
+            pid = int(folder.name)
+            yield Process(pid, tuple(arguments(pid)))
 
 
 def left_behind(state: Path) -> list[Process]:

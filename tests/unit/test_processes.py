@@ -103,6 +103,24 @@ def test_one_without_a_title_lives() -> None:
         assert not is_alive(nameless.pid)
 
 
+def test_one_lives_as_long_as_any_of_its_threads() -> None:
+    """A killed dashboard keeps its ports for as long."""
+    first_thread_ends = (
+        "import ctypes, os, sys, threading\n"
+        "threading.Thread(target=sys.stdin.read).start()\n"
+        "print()\n"
+        "ctypes.CDLL(None).syscall({'x86_64': 60, 'aarch64': 93}[os.uname().machine], 0)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-uc", first_thread_ends], stdin=-1, stdout=-1, process_group=0
+    ) as headless:
+        wait_until(lambda: not title(headless.pid))
+
+        assert is_alive(headless.pid)
+        assert group(headless.pid) == [headless.pid]
+        assert ask_to_end([headless.pid], signal.SIGKILL, within_s=30) == []
+
+
 def test_one_whose_name_is_no_text_hides_nobody(tmp_path: Path) -> None:
     """The kernel cuts names at 15 bytes, in the middle of a letter if need be."""
     named = (
