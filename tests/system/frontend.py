@@ -123,6 +123,15 @@ class Frontend:
                     os.kill(pid, signal.SIGKILL)
             self.etcd.close()
 
+    @property
+    def id(self) -> str:
+        """What it calls itself in the registry.
+
+        Raises:
+            OSError: It has never run.
+        """
+        return (self.state / "frontend-id").read_text().strip()
+
     def start(self, *, wait: bool = True) -> Self:
         """Start the regenerator, and wait until its nginx answers."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
@@ -209,8 +218,7 @@ class Frontend:
     def record(self) -> FrontendRecord | None:
         """What the frontend reports; None as long as there is nothing, or etcd is away."""
         try:
-            name = (self.state / "frontend-id").read_text().strip()
-            entry = self.etcd.read(self.keys.raw(FrontendKey(name)))
+            entry = self.etcd.read(self.keys.raw(FrontendKey(self.id)))
         except (OSError, Fault):
             return None
         return FrontendRecord.parse(entry.value) if entry else None

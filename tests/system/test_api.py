@@ -199,7 +199,7 @@ def test_each_frontend_says_how_it_fares(told: Frontend) -> None:
     found = check(ask(told, "frontends").body, "Frontends")
 
     (own,) = [one for one in found["frontends"] if one["this"]]
-    assert own["id"] == (told.state / "frontend-id").read_text().strip()
+    assert own["id"] == told.id
     assert (own["alive"], own["state"], own["behind_by"]) == (True, "ok", 0)
     assert found["etcd"]["fault"] == ""
 

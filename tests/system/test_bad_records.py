@@ -133,7 +133,7 @@ def test_ten_thousand_bad_records_hold_nobody_up(frontend: Frontend, origin: Ori
 def test_its_own_record_is_put_back_when_somebody_overwrote_it(
     frontend: Frontend, origin: Origin
 ) -> None:
-    name = (frontend.state / "frontend-id").read_text()
+    name = frontend.id
     key = frontend.keys.raw(FrontendKey(name))
     frontend.etcd.write(key, b"garbage")
     assert status(frontend)

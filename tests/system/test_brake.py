@@ -145,7 +145,7 @@ def test_a_release_says_which_frontend_is_late_and_that_one_acts_when_it_is_back
         finally:
             other.process.send_signal(signal.SIGCONT)
 
-        name = (other.state / "frontend-id").read_text()
+        name = other.id
         assert done.returncode == 75
         assert f"frontend {name} has not acted within 10 s" in done.stderr
         assert frontend.ask("b1.localhost").status == 503

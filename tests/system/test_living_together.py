@@ -61,7 +61,7 @@ def wait_for_workers(frontend: Frontend, *, count: int) -> None:
 def test_it_ends_with_its_nginx_and_takes_its_record_away(
     number: signal.Signals, frontend: Frontend
 ) -> None:
-    key = frontend.keys.raw(FrontendKey((frontend.state / "frontend-id").read_text()))
+    key = frontend.keys.raw(FrontendKey(frontend.id))
     assert frontend.etcd.read(key)
     pids = [frontend.nginx_pid(), *frontend.workers()]
 

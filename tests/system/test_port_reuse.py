@@ -96,7 +96,7 @@ def test_a_frontend_that_never_lets_go_is_named_and_not_waited_for(
     ):
         registrar.wait_said("up")
 
-        name = (own.state / "frontend-id").read_text().strip()
+        name = own.id
         assert f"in time by frontend {name}; not waiting any longer" in registrar.log
 
 

@@ -197,7 +197,7 @@ def test_a_frozen_frontend_does_not_hold_a_stop_up_and_is_named(
         demo.wait_served("one")
         with frozen(own):
             _, took_s = registrar.stop()
-        name = (own.state / "frontend-id").read_text().strip()
+        name = own.id
 
     assert f"not let go in time by frontend {name}" in registrar.log
     assert 0.5 <= took_s < 8
@@ -214,7 +214,7 @@ def test_a_frontend_that_died_holds_nobody_up(
         demo.wait_served("one")
         dead.kill()
         # its lease ends 15 s later by itself
-        name = (dead.state / "frontend-id").read_text().strip()
+        name = dead.id
         entry = dead.etcd.read(dead.keys.raw(FrontendKey(name)))
         assert entry is not None
         dead.etcd.revoke(entry.lease)

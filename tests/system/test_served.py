@@ -49,10 +49,6 @@ def _place(etcd: EtcdServer, frontends: list[Frontend]) -> Iterator[Place]:
     place.etcd.close()
 
 
-def name(frontend: Frontend) -> str:
-    return (frontend.state / "frontend-id").read_text().strip()
-
-
 def address(frontend: Frontend) -> str:
     record = frontend.record()
     assert record is not None
@@ -97,7 +93,7 @@ def test_a_service_that_refuses_is_told_with_what_each_frontend_answered(
     assert added.returncode == 75
     [sentence] = added.stderr.splitlines()
     for frontend in frontends:
-        assert f"frontend {name(frontend)} at {address(frontend)} answered 502" in sentence
+        assert f"frontend {frontend.id} at {address(frontend)} answered 502" in sentence
     assert "every live frontend has applied it" in added.stdout
     assert place.etcd.read(place.keys.raw(RouteKey("dead", "web", nobody)))
 
@@ -110,7 +106,7 @@ def test_a_service_that_hangs_is_told(place: Place, frontends: list[Frontend]) -
     assert added.returncode == 75
     for frontend in frontends:
         assert re.search(
-            f"frontend {name(frontend)} at {re.escape(address(frontend))}"
+            f"frontend {frontend.id} at {re.escape(address(frontend))}"
             " (has not answered|did not answer within)",
             added.stderr,
         )
@@ -132,12 +128,12 @@ def test_a_frontend_that_died_holds_nobody_up(
     """Its record goes with its lease; here that is not waited for."""
     with Frontend(tmp_path, etcd=etcd, REGISTRY_PREFIX=PREFIX) as third:
         third.kill()
-        place.etcd.delete(place.keys.raw(FrontendKey(name(third))))
+        place.etcd.delete(place.keys.raw(FrontendKey(third.id)))
         with Origin() as origin:
             added = place.ask("add", "main", "web", origin.address, "--wait", "10", "--probe")
 
     assert added.returncode == 0, added.stderr
-    assert name(third) not in added.stdout + added.stderr
+    assert third.id not in added.stdout + added.stderr
 
 
 @pytest.mark.parametrize("arguments", [["sidecar"], ["run", "--", "sleep", "60"]])
@@ -167,7 +163,7 @@ def test_what_runs_goes_on_and_says_through_whom_it_is_not_reached(
         with Registrar(["sidecar", "--wait", "5", "--probe"], environ) as registrar:
             for frontend in frontends:
                 registrar.wait_said(
-                    f"not reached within 5 s: frontend {name(frontend)} at {address(frontend)}"
+                    f"not reached within 5 s: frontend {frontend.id} at {address(frontend)}"
                     " answered 502"
                 )
             assert registrar.is_running()

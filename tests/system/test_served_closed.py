@@ -57,10 +57,6 @@ def _closed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {"BASIC_AUTH": str(path), "PROTECT": "all"}
 
 
-def name(frontend: Frontend) -> str:
-    return (frontend.state / "frontend-id").read_text().strip()
-
-
 def test_with_tls_it_is_reached_by_https(
     etcd: EtcdServer, tmp_path: Path, secure: dict[str, str]
 ) -> None:
@@ -85,7 +81,7 @@ def test_where_https_is_not_at_the_frontends_ip_that_is_told(
 
     assert added.returncode == 75
     assert (
-        f"frontend {name(frontend)} at 127.0.0.1:{frontend.port} sends us to https at"
+        f"frontend {frontend.id} at 127.0.0.1:{frontend.port} sends us to https at"
         f" {nobody}, which refuses connections; the registration stands"
     ) in added.stderr
 
@@ -115,7 +111,7 @@ def test_through_a_frontend_with_tls_that_is_closed_as_well(
             assert words in said
             assert "sesame" not in said
             if code:
-                whole = f"registrar: not reached: frontend {name(frontend)} at "
+                whole = f"registrar: not reached: frontend {frontend.id} at "
                 assert added.stderr.startswith(whole)
                 assert added.stderr.endswith("; the registration stands\n")
             assert bool(origin.seen) == (code == 0)
@@ -133,7 +129,7 @@ def test_what_runs_is_reached_or_says_at_once_that_it_is_not_let_in(
         environ = place.instance_environ(NAME="stranger", **told)
         with Registrar([command, "--wait", NO_END, "--probe", *rest], environ) as stranger:
             stranger.wait_said(
-                f"not reached: frontend {name(frontend)} at 127.0.0.1:{frontend.port} answered 401:"
+                f"not reached: frontend {frontend.id} at 127.0.0.1:{frontend.port} answered 401:"
                 " it wants a password; set PROBE_LOGIN"
             )
             assert stranger.is_running()
